@@ -1,0 +1,53 @@
+# The verbs. `make` alone prints them; `make demo` and `make test` are all a new machine needs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    ?= runs/demo
+RECIPE ?= recipes/demo.yaml
+STAMP  := $(VENV)/.setup-done
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick check fmt doctor ingest usersim-train generate curate corpus \
+        assistant-train report chat clean
+
+help: ## Print the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+
+setup: $(STAMP) ## Install everything into .venv (CPU build, or GPU build where a GPU is found)
+
+$(STAMP): pyproject.toml .ci/constraints-cpu.txt .ci/setup
+	@PYTHON=$(PYTHON) VENV=$(VENV) .ci/setup
+	@touch $@
+
+demo: setup ## The whole path on real models and data: runs/demo/report.html at the end
+	@$(BIN)/realchat run --recipe recipes/demo.yaml --run runs/demo
+
+ingest: setup ## Real people's conversations, cleaned and split
+	@$(BIN)/realchat ingest --recipe $(RECIPE) --run $(RUN)
+usersim-train: setup ## Train UserGPT on the turns that people typed
+	@$(BIN)/realchat train-user --recipe $(RECIPE) --run $(RUN)
+generate: setup ## Let UserGPT and the assistant talk
+	@$(BIN)/realchat simulate --recipe $(RECIPE) --run $(RUN)
+curate: setup ## Duplicates and bad conversations out, with reasons
+	@$(BIN)/realchat curate --recipe $(RECIPE) --run $(RUN)
+corpus: setup ## Parquet and a dataset card, ready for datasets and TRL
+	@$(BIN)/realchat corpus --recipe $(RECIPE) --run $(RUN)
+assistant-train: setup ## Train the assistant on the corpus
+	@$(BIN)/realchat train-assistant --recipe $(RECIPE) --run $(RUN)
+report: setup ## Write report.html
+	@$(BIN)/realchat report --recipe $(RECIPE) --run $(RUN)
+chat: setup ## Talk to a model of the run
+	@$(BIN)/realchat chat --run $(RUN)
+doctor: setup ## What this machine has, and what to do about what is missing
+	@$(BIN)/realchat doctor
+
+check: setup ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+fmt: setup ## Let ruff mend what it can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+test-quick: setup ## The tests without engines and training
+	@$(BIN)/python -m pytest -m "not slow and not gpu"
+test: check ## Everything: real training and the real engine included
+	@$(BIN)/python -m pytest -m "not gpu"
+clean: ## Remove the demo run
+	rm -rf runs/demo

@@ -1,0 +1,1 @@
+"""The model that answers: training on a corpus, held-out loss, chatting."""

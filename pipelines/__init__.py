@@ -1,0 +1,1 @@
+"""Conversations in, corpus out: recipes, stages, filters, dedup, report, the command."""

@@ -1,0 +1,1 @@
+"""Only where things run: Ray actors and job entry points."""

@@ -1,0 +1,1 @@
+"""The vocabulary of realchat and its simulated user: records, engines, people, UserGPT."""

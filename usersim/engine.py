@@ -1,0 +1,60 @@
+"""The engine: whatever turns a list of messages into a completion. One method, many implementations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from usersim.conversation import Message
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one completion is drawn."""
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    min_tokens: int = 0
+    end_bias: float = 0.0
+    """Added to the logit of the end-of-conversation token, where the model has one. -100 forbids it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One generated turn. An empty `text` with `finish_reason` "stop" means: the speaker has left."""
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Prompt tokens that the engine's prefix cache held already."""
+
+
+class Engine(Protocol):
+    """Completes message lists; safe to call from many coroutines at once.
+
+    Raises TransientError, DeterministicError or EngineDead (see usersim.errors).
+    """
+
+    @property
+    def model(self) -> str:
+        """The model's name, for lineage."""
+        ...
+
+    @property
+    def context_tokens(self) -> int:
+        """Prompt and completion together may not be longer than this."""
+        ...
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """The next turn after `messages` (which may be empty), by whoever this model plays."""
+        ...
+
+    async def close(self) -> None:
+        """Give back what the engine holds. Calling it twice is allowed."""
+        ...
