@@ -1,0 +1,64 @@
+"""Fixtures that many tests share: a small byte-level tokenizer and a tiny random-weight model."""
+
+from pathlib import Path
+
+import pytest
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def byte_tokenizer(special):
+    """A byte-level BPE tokenizer without merges: 256 bytes and the special tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate([*special, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    names = {"eos_token": "<|im_end|>", "pad_token": "<|im_end|>"} if special else {}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, additional_special_tokens=special, **names
+    )
+
+
+@pytest.fixture(scope="module")
+def chatml():
+    """A ChatFormat over the byte tokenizer with ChatML's special tokens."""
+    from usersim.chat_format import ChatFormat
+
+    tokenizer = byte_tokenizer(SPECIAL)
+    tokenizer.chat_template = TEMPLATE
+    return ChatFormat.of(tokenizer)
+
+
+@pytest.fixture
+def bare_tokenizer():
+    """A tokenizer without any special token."""
+    return byte_tokenizer([])
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory) -> Path:
+    """A random-weight Llama of some 60,000 parameters with a ChatML tokenizer, as a checkpoint folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    tokenizer = byte_tokenizer(SPECIAL)
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
+        eos_token_id=2, pad_token_id=2, bos_token_id=1, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    return folder
