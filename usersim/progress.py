@@ -6,7 +6,7 @@
             bar.advance()
             bar.note("kept 93 %")
 
-Everything goes to stderr. Showing progress never raises and costs well under a microsecond a call,
+Everything goes to stderr, never to stdout. Showing progress never raises and costs well under a microsecond a call,
 so that an inner loop may advance as often as it likes.
 """
 
@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -24,17 +24,30 @@ if TYPE_CHECKING:
 LINE_SECONDS = 5.0  # between plain lines: a log of ten minutes stays readable
 LIVE_SECONDS = 0.1  # between updates of the live bar
 MARK_SECONDS = 2.0  # the rate is taken over the last 15 marks, so an ETA follows a change of pace
-UNSHOWABLE = (OSError, ValueError)  # stderr is gone, closed, or cannot encode a note
+UNSHOWABLE = (OSError, ValueError)  # the screen is gone, closed, or cannot encode a note
+
+_screen: TextIO | None = None
 
 
-class Bar:
+def screen() -> TextIO:
+    """Where progress is shown: stderr, or what `show_on` named."""
+    return _screen or sys.stderr
+
+
+def show_on(stream: TextIO) -> None:
+    """Show progress on another stream, for a process whose stderr goes to a log."""
+    global _screen  # noqa: PLW0603 - a process has one screen
+    _screen = stream
+
+
+class Track:
     """How much is done; tells its `show` function at most every `every` seconds."""
 
     def __init__(self, title: str, total: int | None, unit: str, every: float) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done = 0
         self.noted = ""
-        self.show: Callable[[Bar], None] = lambda _: None
+        self.show: Callable[[Track], None] = lambda _: None
         self.started = time.monotonic()
         self._every = every
         self._due = self.started + every
@@ -97,21 +110,21 @@ class Bar:
 
 
 @contextmanager
-def track(title: str, total: int | None = None, unit: str = "steps") -> Iterator[Bar]:
-    """Show the progress of a block of work; yields the Bar to advance.
+def track(title: str, total: int | None = None, unit: str = "steps") -> Iterator[Track]:
+    """Show the progress of a block of work; yields the Track to advance.
 
     `total` may be None when it is not known; then there is a count and a rate, but no ETA.
     """
     live = on_terminal()
-    bar = Bar(title, total, unit, LIVE_SECONDS if live else LINE_SECONDS)
+    bar = Track(title, total, unit, LIVE_SECONDS if live else LINE_SECONDS)
     with _live(bar) if live else _lines(bar):
         yield bar
 
 
 def on_terminal() -> bool:
-    """Whether stderr can show a live bar."""
+    """Whether the screen can show a live bar."""
     with suppress(*UNSHOWABLE, AttributeError):
-        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        return screen().isatty() and os.environ.get("TERM") != "dumb"
     return False
 
 
@@ -137,7 +150,7 @@ def speed(rate: float, unit: str) -> str:
 
 
 @contextmanager
-def _lines(bar: Bar) -> Iterator[None]:
+def _lines(bar: Track) -> Iterator[None]:
     bar.show = _write_line
     with suppress(*UNSHOWABLE):
         _write(f"{bar.title}: {bar.count()}" if bar.total is not None else f"{bar.title} ...")
@@ -152,7 +165,7 @@ def _lines(bar: Bar) -> Iterator[None]:
         _write(_joined(f"{bar.title}: {bar.count()}", duration(bar.seconds), pace, bar.noted))
 
 
-def _write_line(bar: Bar) -> None:
+def _write_line(bar: Track) -> None:
     _write(
         _joined(f"{bar.title}: {bar.count()}", speed(bar.rate, bar.unit), bar.ahead(), bar.noted)
     )
@@ -163,12 +176,13 @@ def _joined(*parts: str) -> str:
 
 
 def _write(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    stream = screen()
+    stream.write(line + "\n")
+    stream.flush()
 
 
 @contextmanager
-def _live(bar: Bar) -> Iterator[None]:
+def _live(bar: Track) -> Iterator[None]:
     from rich.errors import LiveError
 
     progress = _progress()
@@ -203,6 +217,6 @@ def _progress() -> "Progress":
         BarColumn(bar_width=24),
         TextColumn("{task.fields[count]}", markup=False),
         TextColumn("{task.fields[pace]}", style="dim", markup=False),
-        console=Console(stderr=True),
+        console=Console(file=screen()),
         refresh_per_second=5,
     )
