@@ -1,0 +1,284 @@
+"""Rules that judge one conversation: each a small pure function, each with its own reason.
+
+A rule returns what it found (a short text for the rejected row) or None. `judge` asks *every* rule
+and keeps every answer; what is dropped is decided afterwards, from the verdicts, so that a recipe
+can record a rule without applying it. Rules made for web pages (Gopher, C4, FineWeb) pass only
+6-45 % of what real people type to a chatbot; these pass over 99 % (see tests and the card).
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import Field, field_validator
+
+from pipelines import phrases
+from pipelines.repetition import duplicate_share, looping_tail, words_of
+from usersim.conversation import Conversation
+from usersim.settings import Settings
+
+if TYPE_CHECKING:
+    from usersim.language import Language
+
+
+class FilterSettings(Settings):
+    """Thresholds of the rules. Sources: rates among 9,360 real conversations of ShareGPT."""
+
+    languages: tuple[str, ...] = Field(
+        ("en",), description="ISO 639 codes a conversation may be in; empty allows every language"
+    )
+    min_language_probability: float = Field(
+        0.5, ge=0, le=1, description="below this the language counts as not known, and is kept"
+    )
+    max_refusals: int = Field(
+        0, ge=0, description="assistant turns that may refuse before the conversation is dropped"
+    )
+    max_duplicate_share: float = Field(
+        0.5, gt=0, le=1, description="most of a turn's 6-word runs that may have occurred before"
+    )
+    min_words_for_repetition: int = Field(
+        50, ge=10, description="turns shorter than this are not tested for repeated runs"
+    )
+    max_loop_words: int = Field(
+        12, ge=4, description="words that a unit of the same words may fill at the end of a turn"
+    )
+    max_repeated_user_turns: int = Field(
+        2, ge=0, description="times a user may type an earlier turn of theirs again (people retry)"
+    )
+    max_repeated_assistant_turns: int = Field(
+        0, ge=0, description="times the assistant may give an earlier answer of four words again"
+    )
+    max_repeated_share: float = Field(
+        0.1, ge=0, le=1, description="share of one side's turns that may be repeats in any case"
+    )
+    max_goodbyes: int = Field(3, ge=1, description="turns in a row that only say thanks or goodbye")
+    min_rounds: int = Field(1, ge=0, description="answered user turns that a conversation needs")
+    blocked_words: tuple[str, ...] = Field(
+        (), description="further words (whole, any case) that a conversation may not contain"
+    )
+    record_only: tuple[str, ...] = Field(
+        (), description="reasons that are recorded but do not drop a conversation"
+    )
+
+    @field_validator("record_only")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in REASONS]:
+            raise ValueError(f"no such reason: {', '.join(unknown)}; one of {', '.join(REASONS)}")
+        return names
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One rule's answer: its reason, and what it found, or None where the conversation passes."""
+
+    reason: str
+    found: str | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the rule has nothing against the conversation."""
+        return self.found is None
+
+
+Rule = Callable[[Conversation, FilterSettings], str | None]
+
+
+def blank_turn(conversation: Conversation, _: FilterSettings) -> str | None:
+    """A turn without anything to read: invisible characters, or an answer of punctuation alone.
+
+    People do type `?` or an emoji, so a user's turn needs one visible character, an answer a word
+    or a symbol.
+    """
+    for position, message in enumerate(conversation.turns):
+        visible = phrases.VISIBLE if message.role == "user" else phrases.READABLE
+        if not visible.search(message.content):
+            return f"turn {position}: {message.content[:20]!r}"
+    return None
+
+
+def no_answer(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """Fewer answered user turns than a conversation needs."""
+    rounds = conversation.num_rounds
+    return f"{rounds} rounds" if rounds < settings.min_rounds else None
+
+
+def engine_error(conversation: Conversation, _: FilterSettings) -> str | None:
+    """The simulation broke off with an error, so the last turns are not to be trusted."""
+    return "stop reason error" if conversation.stop_reason == "error" else None
+
+
+def template_leak(conversation: Conversation, _: FilterSettings) -> str | None:
+    """Tokens of a chat template inside a turn."""
+    return _first(phrases.TEMPLATE_TOKEN, (m.content for m in conversation.turns))
+
+
+def reasoning_leak(conversation: Conversation, _: FilterSettings) -> str | None:
+    """Tags of a model's hidden reasoning inside a turn."""
+    return _first(phrases.REASONING_TAG, (m.content for m in conversation.turns))
+
+
+def transcript(conversation: Conversation, _: FilterSettings) -> str | None:
+    """A turn that goes on as a transcript: speaker labels of both sides, or of the wrong one.
+
+    A label at the very start of a turn counts too. One label amid a user's turn does not: people
+    paste few-shot prompts and YAML.
+    """
+    for message in conversation.turns:
+        labels = [m[1].casefold() for m in phrases.SPEAKER_LABEL.finditer(message.content)]
+        sides = {"user" if label in phrases.USER_LABELS else "assistant" for label in labels}
+        starts = phrases.SPEAKER_LABEL.match(message.content.lstrip())
+        wrong = message.role == "assistant" and "user" in sides
+        if starts or wrong or (len(sides) == 2 and message.role == "assistant"):
+            return f"{message.role} turn: {message.content.lstrip()[:40]!r}"
+    return None
+
+
+def user_answers(conversation: Conversation, _: FilterSettings) -> str | None:
+    """A user turn in the voice of an assistant: offers of help, self-naming, refusals, answers."""
+    for position, text in enumerate(conversation.user_turns):
+        if match := phrases.USER_AS_ASSISTANT.search(text):
+            return match[0].strip()[:80]
+        if position == 0:  # openers carry pasted letters and lists
+            continue
+        if match := phrases.CLOSING_OFFER.search(text[-200:]):
+            return match[0].strip()[:80]
+        if phrases.LISTED_ANSWER.match(text) and not phrases.REQUEST.search(text):
+            return text[:60]
+    return None
+
+
+def assistant_asks(conversation: Conversation, _: FilterSettings) -> str | None:
+    """An answer in the voice of a user: a request for work, or thanks for an answer."""
+    return _first(phrases.ASSISTANT_AS_USER, conversation.assistant_turns)
+
+
+def echo(conversation: Conversation, _: FilterSettings) -> str | None:
+    """A turn that only says what the other side has just said (five words or more)."""
+    texts = [words_of(m.content) for m in conversation.turns]
+    for position in range(1, len(texts)):
+        if len(texts[position]) >= 5 and texts[position] == texts[position - 1]:
+            return f"turn {position}: {' '.join(texts[position][:10])}"
+    return None
+
+
+def self_naming(conversation: Conversation, _: FilterSettings) -> str | None:
+    """The assistant speaks of itself as a language model."""
+    return _first(phrases.SELF_NAMING, conversation.assistant_turns)
+
+
+def refusal(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """More refusing answers than allowed; only an answer's beginning counts."""
+    heads = (text[:200] for text in conversation.assistant_turns)
+    found = [match[0] for head in heads if (match := phrases.REFUSAL.search(head))]
+    return found[0][:80] if len(found) > settings.max_refusals else None
+
+
+def repetitive_turn(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """A turn that repeats itself: most of its 6-word runs occurred before, or its end loops."""
+    for position, message in enumerate(conversation.turns):
+        words = words_of(message.content)
+        if unit := looping_tail(words, settings.max_loop_words):
+            return f"{message.role} turn {position} ends in a loop: {unit[:60]}"
+        if len(words) < settings.min_words_for_repetition:
+            continue
+        if (share := duplicate_share(words, 6)) > settings.max_duplicate_share:
+            return f"{message.role} turn {position}: {share:.0%} of 6-word runs repeated"
+    return None
+
+
+def repeated_turn(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """The same speaker says an earlier turn of theirs again, more often than allowed.
+
+    Turns under four words do not count ("continue", "Sure!").
+    """
+    limits = (
+        ("user", conversation.user_turns, settings.max_repeated_user_turns),
+        ("assistant", conversation.assistant_turns, settings.max_repeated_assistant_turns),
+    )
+    for role, texts, limit in limits:
+        said = [words for text in texts if len(words := words_of(text)) >= 4]
+        repeats = len(said) - len(set(said))
+        if repeats > max(limit, settings.max_repeated_share * len(texts)):
+            return f"{role} repeats {repeats} of {len(texts)} turns"
+    return None
+
+
+def goodbye_loop(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """Both sides thank each other or say goodbye again and again."""
+    longest = run = 0
+    for message in conversation.turns:
+        farewell = len(message.content) <= 200 and phrases.FAREWELL.search(message.content)
+        run = run + 1 if farewell else 0
+        longest = max(longest, run)
+    return f"{longest} farewells in a row" if longest > settings.max_goodbyes else None
+
+
+def slur(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """A slur, or a word that the recipe blocks. The word itself is not written down again."""
+    blocked = {word.casefold() for word in settings.blocked_words}
+    for position, message in enumerate(conversation.turns):
+        for word in set(words_of(message.content)):
+            if word in blocked or phrases.is_slur(word):
+                return f"{message.role} turn {position}"
+    return None
+
+
+RULES: dict[str, Rule] = {
+    rule.__name__: rule
+    for rule in (
+        engine_error, no_answer, blank_turn, template_leak, reasoning_leak, transcript,
+        user_answers, assistant_asks, echo, self_naming, refusal, repetitive_turn, repeated_turn,
+        goodbye_loop, slur,
+    )
+}  # fmt: skip
+"""Every rule by its reason, in the order in which the first failing one names the rejection."""
+
+REASONS: tuple[str, ...] = (*RULES, "foreign_language")
+
+
+def foreign_language(language: "Language", settings: FilterSettings) -> str | None:
+    """The user's turns, taken together, are in a language that the corpus does not want.
+
+    Texts too short to tell (`und`) and doubtful ones are kept: a rule by turn loses 87 % of
+    English turns under ten characters.
+    """
+    known = language.code != "und" and language.probability >= settings.min_language_probability
+    if known and settings.languages and language.code not in settings.languages:
+        return f"{language.code} ({language.probability:.2f})"
+    return None
+
+
+def judge(
+    conversation: Conversation, settings: FilterSettings, language: "Language | None" = None
+) -> list[Verdict]:
+    """Every rule's verdict, in the order of REASONS; without a language that rule passes."""
+    verdicts = [Verdict(reason, rule(conversation, settings)) for reason, rule in RULES.items()]
+    found = foreign_language(language, settings) if language else None
+    return [*verdicts, Verdict("foreign_language", found)]
+
+
+def deciding(verdicts: Iterable[Verdict], settings: FilterSettings) -> Verdict | None:
+    """The first failing verdict that is not only recorded, or None: the conversation is kept."""
+    failed = (v for v in verdicts if not v.passed and v.reason not in settings.record_only)
+    return next(failed, None)
+
+
+def tags_of(conversation: Conversation) -> list[str]:
+    """What is worth knowing without being a reason to drop: `ends_on_user`, `maybe_truncated`.
+
+    `maybe_truncated`: the last answer does not end like a sentence, a list, or code. Whether the
+    engine ran out of tokens is not part of the record, so this stays a hint.
+    """
+    last = conversation.turns[-1]
+    if last.role == "user":
+        return ["ends_on_user"]
+    return [] if phrases.WHOLE_ENDING.search(last.content) else ["maybe_truncated"]
+
+
+def _first(pattern: re.Pattern[str], texts: Iterable[str]) -> str | None:
+    for text in texts:
+        if match := pattern.search(text):
+            return match[0].strip()[:80]
+    return None

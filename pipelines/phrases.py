@@ -1,0 +1,139 @@
+"""The wordings that the filters look for, as patterns, with what they must not catch.
+
+English only: a conversation in another language passes these rules untouched.
+"""
+
+import hashlib
+import re
+from functools import lru_cache
+
+
+def _any(*wordings: str) -> re.Pattern[str]:
+    """One of the wordings, in any case; an apostrophe stands for the curly one too."""
+    return re.compile("|".join(wordings).replace("'", r"['\u2019]"), re.IGNORECASE)
+
+
+_INVISIBLE = r"\s\x00-\x1f\x7f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff"
+VISIBLE = re.compile(rf"[^{_INVISIBLE}]")
+# Letters, digits, symbols of arithmetic, and whatever is not ASCII (emoji, other scripts' signs).
+READABLE = re.compile(rf"[^\W_]|[$%&+=<>]|[^\x00-\x7f{_INVISIBLE}]")
+
+# Tokens of ChatML, Llama 2 and 3, Gemma, Mistral, Phi, DeepSeek. Not `</s>`: it is HTML too.
+TEMPLATE_TOKEN = re.compile(
+    r"<\|[a-z][a-z_0-9]*\|>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|<\uff5c[^>]{1,30}\uff5c>"
+)
+REASONING_TAG = _any(r"</?(?:think|thinking|reasoning|scratchpad)>")
+
+# Capitalised labels only: `user:` in lower case is YAML, code and JSON. A label is followed by a
+# blank or the line's end, so `User::User` is none.
+SPEAKER_LABEL = re.compile(
+    r"^[ \t>]*(?:\*\*)?(User|USER|Human|HUMAN|Assistant|ASSISTANT|AI|ChatGPT|Bot)(?:\*\*)?:"
+    r"(?:\*\*)?(?=\s|$)",
+    re.MULTILINE,
+)
+USER_LABELS = frozenset({"user", "human"})
+
+_MODEL = (
+    r"an? (?:AI\b(?: language)?|artificial intelligence\b(?: language)?|(?:large )?language)"
+    r"(?: model| assistant| chatbot)?\b(?! expert| engineer| teacher)"
+)
+SELF_NAMING = _any(rf"\bas {_MODEL}", rf"\bI(?:'m| am)(?: just| only| simply)? {_MODEL}")
+
+_SORRY = r"(?:(?:I(?:'m| am)(?: really| very| so)? )?sorry|(?:I )?apologi[sz]e)"
+_CANNOT = (
+    r"(?:I (?:can't|cannot|can not|am (?:not able|unable|not programmed)|won't|will not be able|"
+    r"(?:do not|don't) have (?:access|the ability)|(?:could not|couldn't) (?:fulfil|comply|assist))"
+    r"|I'm (?:not able|unable))"
+)
+_HELP = r"(?:assist|help|provide|fulfil|comply|engage|generate|create|browse|access|support)"
+REFUSAL = _any(
+    rf"^\W*{_SORRY}[^.!?\n]{{0,60}}\b{_CANNOT}",
+    rf"^\W*(?:unfortunately,? )?{_CANNOT}\b[^.!?\n]{{0,30}}\b{_HELP}",
+)
+
+# The user in the assistant's voice. Anchored at the start, or a wording that people do not use to
+# a machine; what matches among real people is nearly all pasted answers.
+USER_AS_ASSISTANT = _any(
+    rf"(?:^|[.!?\n]\s*|sorry,? but )as {_MODEL},? I\b",
+    rf"^\W*I(?:'m| am) (?:just )?{_MODEL}",
+    r"^\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?here(?:'s| is| are)\b",
+    r"^\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?I"
+    r"(?:(?:'d| would) be (?:happy|glad)|(?:'ll| will| can) (?:help|assist|explain|provide|give you))",
+    r"^\W*you(?:'re| are) (?:very |most )?welcome\b",
+    r"^\W*(?:hello|hi|hey)?\W*how (?:can|may) I (?:help|assist) you",
+    r"^\W*(?:hello|hi|hey)?\W*what can I (?:help|do for) you",
+    rf"^\W*{_SORRY},? but (?:{_CANNOT}|as an AI)",
+    r"^\W*I apologi[sz]e for (?:the|any|my) (?:confusion|mistake|error|inconvenience)",
+    r"^\W*I(?:'d| would) be (?:happy|glad) to (?:help|assist)\b",
+    r"^\W*I(?:'m| am)(?: always)? (?:happy|glad|here) to (?:help|assist)\b",
+)
+CLOSING_OFFER = _any(
+    r"is there anything else (?:I can|you(?:'d| would) like)[^\n]{0,80}$",
+    r"how (?:else )?(?:can|may) I (?:help|assist) you[^\n]{0,80}$",
+    r"let me know if you have any (?:other|more|further)[^\n]{0,80}$",
+    r"let me know if you need (?:any )?(?:further|more|other|anything)[^\n]{0,80}$",
+    r"(?:I hope (?:this|that) helps|feel free to (?:ask|reach out))[^\n]{0,80}$",
+)
+LISTED_ANSWER = _any(
+    r"(?:here (?:are|is)|there are (?:several|many|a few|some)|some (?:of the )?\w+)"
+    r"[^\n?]{0,160}:\s*\n+(?:\s*(?:\d+[.)]|[-*\u2022])\s[^\n]+\n*){3}"
+)
+REQUEST = _any(
+    r"\?",
+    r"\b(?:please|pls|can you|could you|i want|i need|i would like|help me|based on|using)\b",
+)
+
+# The assistant in the user's voice. Questions back ("Could you tell me more about ...?", "Can you
+# please provide more context?") are good answers and are not caught.
+_WORK = (
+    r"(?:write|rewrite|explain|summari[sz]e|translate|make|create|generate|list|give me|show me|"
+    r"help me|tell me (?:how|what|why|a)\b(?! you| your| kind| type| specific))"
+)
+ASSISTANT_AS_USER = _any(
+    rf"^\W*(?:can|could|would|will) you (?:please )?{_WORK}",
+    rf"^\W*please {_WORK}",
+    r"^\W*(?:please )?(?:explain to|tell) me\b(?! more)",
+    r"^\W*I want you to\b",
+    r"^\W*how (?:do|can|should) I\b(?! help| assist)",
+    r"^\W*(?:thanks|thank you)(?: so much| very much)? for (?:your|the) "
+    r"(?:help|answer|explanation|advice|suggestions?|tips)\b",
+)
+
+FAREWELL = _any(
+    r"^\W*(?:(?:ok|okay|great|alright)\W+)?(?:thanks?\b|thank you|thx\b)",
+    r"^\W*(?:(?:ok|okay|great|alright)\W+)?(?:bye\b|good ?bye|see you|take care)",
+    r"^\W*(?:you(?:'re| are) (?:very |most )?welcome|my pleasure|no problem|you too|anytime)",
+    r"^\W*(?:have a (?:great|good|nice|wonderful)|(?:I'm )?glad I could help)",
+)
+
+# A sentence, code, a table, an emoji or a list item: what an answer that was not cut off ends in.
+WHOLE_ENDING = re.compile(
+    r"""[.!?:;)\]}"'`*>|\u3002\uff01\uff1f\u201d\u2019\u2026]\s*$|[^\x00-\u218f]\s*$|"""
+    r"""(?:^|\n)[ \t]*(?:[-*\u2022]|\d+[.)])[ \t][^\n]*\s*$"""
+)
+
+# English slurs without an ordinary second meaning, as hashes of the singular (and of one plural
+# spelling), so that the list can be shipped without printing them. Plain rudeness is not on it.
+# A floor, not a toxicity filter: one in 40 openers of a 135M simulator held one.
+_SLURS = frozenset(
+    {
+        "120f6e5b4ea32f65",
+        "08a841e996781e9e",
+        "8f5083e3e5c7dc89",
+        "c3de533e9b7fe63b",
+        "16ea09fc78ca83ca",
+        "66415f8ce37b74a5",
+        "eef3bd091670c344",
+        "333f7618092958c7",
+    }
+)
+_SLUR_LENGTHS = range(4, 10)
+
+
+@lru_cache(maxsize=65536)
+def is_slur(word: str) -> bool:
+    """Whether a lower-case word, or its singular, is on the built-in list."""
+    stem = word.removesuffix("s")
+    if len(stem) not in _SLUR_LENGTHS:
+        return False
+    return hashlib.sha256(stem.encode("utf-8", "replace")).hexdigest()[:16] in _SLURS
