@@ -6,7 +6,7 @@
             bar.advance()
             bar.note("kept 93 %")
 
-Everything goes to stderr, never to stdout. Showing progress never raises and costs well under a microsecond a call,
+Everything goes to stderr. Showing progress never raises and costs well under a microsecond a call,
 so that an inner loop may advance as often as it likes.
 """
 
@@ -107,6 +107,9 @@ class Track:
         """`4 min 10 s left`, or nothing."""
         left = self.remaining_seconds
         return "" if left is None else f"{duration(left)} left"
+
+
+Bar = Track
 
 
 @contextmanager

@@ -1,0 +1,232 @@
+"""The command `realchat`. Thin: it reads arguments, and calls what does the work."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
+
+import typer
+
+from pipelines.failures import DEBUG, explained
+from pipelines.stage_table import STAGES, Stage, stage_named
+
+if TYPE_CHECKING:
+    from pipelines.recipe import Recipe
+    from pipelines.run_folder import RunFolder
+
+Arguments = ParamSpec("Arguments")
+
+EXAMPLES = """\b
+Examples:
+  realchat run                                        the whole path on two cores, into runs/demo
+  realchat run name=small simulate.conversations=20   one value changed, into runs/small
+  realchat ingest --run runs/mine ingest.source=my.jsonl    begin with your own conversations
+  realchat train-user --run runs/mine                 the next stage of the same run
+  realchat chat --run runs/demo                       talk to a model of a run
+
+A stage that is done is not done again; after Ctrl-C or a crash the same command goes on from there.
+"""
+ABOUT = """A factory for multi-round chat corpora, driven by a user simulator of real people.
+
+Each stage is a command; `realchat run` does them all. A run is one recipe (a YAML file) and one
+folder, which keeps everything that was made, and why the rest was not kept.
+"""
+
+app = typer.Typer(
+    name="realchat",
+    help=ABOUT,
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        help="A YAML file, or the name of a shipped one. [default: the run's own, else demo]",
+    ),
+]
+RunPath = Annotated[
+    Path | None, typer.Option("--run", help="The run's folder. [default: runs/<the recipe's name>]")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Recipe values to change, as simulate.conversations=50"
+    ),
+]
+Redo = Annotated[
+    bool, typer.Option("--redo", help="Do it again, and forget what later stages made of it.")
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and what libraries say.")]
+
+
+def guarded(verb: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Turn whatever ends a verb into one message on stderr and an exit code."""
+
+    @wraps(verb)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if kwargs.get("debug"):
+            os.environ[DEBUG] = "1"
+        try:
+            verb(*args, **kwargs)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last frame of the program
+            fail(error)
+
+    return run
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Show what ended the command, and exit."""
+    if isinstance(error, typer.Exit | SystemExit):
+        raise error
+    message, code = explained(error)
+    say(message)
+    raise typer.Exit(code)
+
+
+def say(line: str) -> None:
+    """A line for the person at the terminal; stdout is kept for results."""
+    typer.echo(line, err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Where the recipe and the run's folder are, when they were named."""
+
+    recipe: Path | None
+    run: Path | None
+
+
+def opened(options: Options, overrides: list[str] | None) -> "tuple[Recipe, RunFolder]":
+    """The recipe and the folder that a command means."""
+    from pipelines.recipe import DEFAULT, Recipe
+    from pipelines.run_folder import RunFolder
+
+    own = RunFolder(options.run) if options.run else None
+    path = options.recipe or (own.recipe_file if own and own.exists else DEFAULT)
+    recipe = Recipe.load(path, overrides or ())
+    return recipe, own or RunFolder(Path("runs") / recipe.name)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"realchat {version('realchat')}")
+        raise typer.Exit
+
+
+def do(
+    names: Sequence[str], options: Options, overrides: list[str] | None, redo: str | None = None
+) -> "RunFolder":
+    """Carry out stages of the run that the options mean, or all that its recipe names."""
+    from pipelines.stage_process import carry_out
+
+    recipe, run = opened(options, overrides)
+    stages = [stage_named(name) for name in names or recipe.stages]
+    carry_out(stages, recipe, run, say, stage_named(redo) if redo else None)
+    return run
+
+
+@app.callback()
+def realchat(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """See ABOUT, which is what the command shows."""
+
+
+@app.command("run")
+@guarded
+def run_all(
+    overrides: Overrides = None,
+    recipe: RecipePath = None,
+    run: RunPath = None,
+    redo: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="Do this stage and those after it anew.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Do every stage that is not done yet, in order."""
+    from pipelines.last_screen import last_screen
+
+    folder = do((), Options(recipe, run), overrides, redo)
+    typer.echo("\n" + last_screen(folder))
+
+
+def stage_verb(stage: Stage) -> Callable[..., None]:
+    """The command of one stage."""
+
+    def verb(
+        overrides: Overrides = None,
+        recipe: RecipePath = None,
+        run: RunPath = None,
+        redo: Redo = False,
+        debug: Debug = False,
+    ) -> None:
+        folder = do((stage.name,), Options(recipe, run), overrides, stage.name if redo else None)
+        for output in stage.outputs:
+            typer.echo(folder.root / output)
+
+    return verb
+
+
+for each in STAGES:
+    title = each.title[0].upper() + each.title[1:]
+    app.command(each.verb, help=f"{title}.")(guarded(stage_verb(each)))
+
+
+@app.command()
+@guarded
+def chat(
+    model: Annotated[
+        str, typer.Argument(help="`assistant` or `user` of the run, a folder, or a model's name.")
+    ] = "assistant",
+    run: RunPath = None,
+    debug: Debug = False,
+) -> None:
+    """Talk to a model in the terminal."""
+    from assistant.chat import chat as talk
+
+    folder = opened(Options(None, run), None)[1]
+    talk(folder.model_named(model))
+
+
+@app.command()
+@guarded
+def doctor(
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Only what matters, in a few lines.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """What this machine has, and what to do about what is missing."""
+    from pipelines.doctor import examine, shown
+
+    findings = examine()
+    typer.echo(shown(findings, brief=brief))
+    raise typer.Exit(max((f.exit_code for f in findings), default=0))
+
+
+def main() -> None:
+    """The entry point: a polite request to end counts as Ctrl-C."""
+    signal.signal(signal.SIGTERM, _terminated)
+    app()
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

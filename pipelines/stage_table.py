@@ -1,0 +1,112 @@
+"""The stages of a run in order: what each reads of the recipe, and what each leaves behind."""
+
+from dataclasses import dataclass
+
+from usersim.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of a run. The tuples hold names; paths are inside the run folder."""
+
+    name: str
+    title: str
+    figures: str
+    """The key of metrics.json that holds this stage's figures."""
+    after: tuple[str, ...] = ()
+    """Stages that must be done first."""
+    tables: tuple[str, ...] = ()
+    """Tables of the recipe that decide what comes out."""
+    models: tuple[str, ...] = ()
+    """Keys of the recipe's `models` that decide what comes out."""
+    outputs: tuple[str, ...] = ()
+    """Files and folders that the stage makes; removed before the stage is done anew."""
+    trains: bool = False
+    resumes: bool = False
+    """Whether the stage goes on from its own outputs after an interruption."""
+
+    @property
+    def verb(self) -> str:
+        """Its command: `realchat <verb>`."""
+        return self.name.replace("_", "-")
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        name="ingest",
+        title="real people's conversations, cleaned and split",
+        figures="ingest",
+        tables=("ingest",),
+        outputs=("people",),
+    ),
+    Stage(
+        name="train_user",
+        title="UserGPT learns from the turns that people typed",
+        figures="user_model",
+        after=("ingest",),
+        tables=("train_user",),
+        models=("user",),
+        outputs=("models/user",),
+        trains=True,
+    ),
+    Stage(
+        name="simulate",
+        title="UserGPT and the assistant talk",
+        figures="simulate",
+        after=("train_user",),
+        tables=("simulate", "engines"),
+        models=("assistant",),
+        outputs=("journal", "conversations", "rejected/simulate.parquet"),
+        resumes=True,
+    ),
+    Stage(
+        name="curate",
+        title="duplicates and bad conversations out, with reasons",
+        figures="curate",
+        after=("simulate",),
+        tables=("curate",),
+        outputs=("curated", "rejected/curate.parquet"),
+    ),
+    Stage(
+        name="corpus",
+        title="Parquet and a dataset card",
+        figures="corpus",
+        after=("curate",),
+        tables=("corpus",),
+        outputs=("corpus",),
+    ),
+    Stage(
+        name="train_assistant",
+        title="the student learns from the corpus",
+        figures="assistant",
+        after=("ingest", "corpus"),
+        tables=("train_assistant",),
+        models=("student",),
+        outputs=("models/assistant",),
+        trains=True,
+    ),
+    Stage(
+        name="report",
+        title="one page that shows how good all of it is",
+        figures="report",
+        after=("ingest",),
+        outputs=("report.html",),
+    ),
+)
+
+
+def stage_named(name: str) -> Stage:
+    """The stage with this name or verb. Raises InputError when there is none."""
+    for stage in STAGES:
+        if name in (stage.name, stage.verb):
+            return stage
+    raise InputError(f"no stage {name!r}; the stages are {', '.join(s.verb for s in STAGES)}")
+
+
+def downstream(stage: Stage) -> list[Stage]:
+    """The stages that use what `stage` makes, directly or not, in order."""
+    reached = {stage.name}
+    for later in STAGES:
+        if reached & set(later.after):
+            reached.add(later.name)
+    return [s for s in STAGES if s.name in reached and s is not stage]

@@ -1,0 +1,106 @@
+"""The stages of a run, one after the other: the table of contents of everything realchat does.
+
+Each function below is one stage: it reads what earlier stages left in the run folder, calls the
+part that does the work, and returns the figures for metrics.json.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pipelines.recipe import Recipe
+from pipelines.run_folder import RunFolder
+from pipelines.stage_table import Stage, stage_named
+from usersim.errors import InputError
+
+Figures = dict[str, Any]
+
+
+def ingest(recipe: Recipe, run: RunFolder) -> Figures:
+    """Real people's conversations: read, cleaned, deduplicated, split."""
+    from usersim.people import ingest
+
+    return ingest(recipe.ingest, run.people)
+
+
+def train_user(recipe: Recipe, run: RunFolder) -> Figures:
+    """UserGPT, from the turns that people typed."""
+    from usersim.train import train_user
+
+    return train_user(
+        recipe.train_user, recipe.models.user, run.people, run.user_model, recipe.seed
+    )
+
+
+def simulate(recipe: Recipe, run: RunFolder) -> Figures:
+    """Conversations between UserGPT and the assistant."""
+    from usersim.simulate import simulate
+
+    return simulate(
+        recipe.simulate,
+        recipe.user_engine(run.user_model, run.logs),
+        recipe.assistant_engine(run.logs),
+        run.root,
+        recipe.stage_fingerprint(stage_named("simulate")),
+        recipe.seed,
+    )
+
+
+def curate(recipe: Recipe, run: RunFolder) -> Figures:
+    """What is kept of them, and why the rest is not."""
+    from pipelines.curate import curate
+
+    return curate(recipe.curate, run.conversations, run.curated, run.rejected / "curate.parquet")
+
+
+def corpus(recipe: Recipe, run: RunFolder) -> Figures:
+    """The published form: Parquet and a card."""
+    from pipelines.corpus import build_corpus
+
+    return build_corpus(recipe.corpus, run.curated, run.corpus)
+
+
+def train_assistant(recipe: Recipe, run: RunFolder) -> Figures:
+    """The student, from the corpus."""
+    from assistant.train import train_assistant
+
+    return train_assistant(
+        recipe.train_assistant,
+        recipe.models.student,
+        run.corpus,
+        run.people,
+        run.assistant_model,
+    )
+
+
+def report(recipe: Recipe, run: RunFolder) -> Figures:
+    """One page about all of it."""
+    from pipelines.report import write_report
+
+    write_report(run.root)
+    return {}
+
+
+WORK: dict[str, Callable[[Recipe, RunFolder], Figures]] = {
+    "ingest": ingest,
+    "train_user": train_user,
+    "simulate": simulate,
+    "curate": curate,
+    "corpus": corpus,
+    "train_assistant": train_assistant,
+    "report": report,
+}
+
+
+def perform(stage: Stage, recipe: Recipe, run: RunFolder) -> None:
+    """Do one stage in this process, and mark it done. Raises InputError without what it needs."""
+    for needed in recipe.after(stage):
+        if not run.is_done(needed, recipe):
+            raise InputError(
+                f"{stage.verb} needs what {needed.verb} makes, and {run.root} has none: run "
+                f"`realchat {needed.verb} --run {run.root}` first, or `realchat run` for all stages"
+            )
+    run.begin(stage, recipe)
+    began = time.monotonic()
+    figures = WORK[stage.name](recipe, run)
+    run.finish(stage, recipe, time.monotonic() - began, figures)
