@@ -58,7 +58,7 @@ USER_AS_ASSISTANT = _any(
     rf"^\W*I(?:'m| am) (?:just )?{_MODEL}",
     r"^\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?here(?:'s| is| are)\b",
     r"^\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?I"
-    r"(?:(?:'d| would) be (?:happy|glad)|(?:'ll| will| can) (?:help|assist|explain|provide|give you))",
+    r"(?:'d be|'ll| would be| will| can) (?:happy|glad|help|assist|explain|provide|give you)\b",
     r"^\W*you(?:'re| are) (?:very |most )?welcome\b",
     r"^\W*(?:hello|hi|hey)?\W*how (?:can|may) I (?:help|assist) you",
     r"^\W*(?:hello|hi|hey)?\W*what can I (?:help|do for) you",
