@@ -1,0 +1,120 @@
+"""The journal: durable on return, once only, ours only."""
+
+import asyncio
+import os
+import sqlite3
+
+import pytest
+
+from usersim.errors import InputError, WorldError
+from usersim.journal import Attempt, Ending, Journal, sole_owner
+
+OWNER = {"recipe": "abc", "seed": 1}
+
+
+def attempt(conversation=0, position=0, number=0, reason="", text="hello"):
+    return Attempt(conversation, position, number, "user", reason, text, "stop", 3, 2, 1)
+
+
+def write(journal, *entries):
+    async def all_at_once():
+        await asyncio.gather(*(journal.add(entry) for entry in entries))
+
+    asyncio.run(all_at_once())
+
+
+def test_entries_come_back_in_order_and_exactly(tmp_path):
+    odd = attempt(2, 1, 0, text="quotes \" ' \x00 and 🦜 and\nlines")
+    with Journal(tmp_path / "j", OWNER) as journal:
+        write(journal, odd, attempt(2, 0, 1), attempt(2, 0, 0, reason="empty"), attempt(0))
+        write(journal, Ending(2, "error", "timeout", "why"))
+    with Journal(tmp_path / "j", OWNER) as journal:
+        assert list(journal.attempts()) == [
+            attempt(0), attempt(2, 0, 0, reason="empty"), attempt(2, 0, 1), odd,
+        ]  # fmt: skip
+        assert journal.endings() == {2: Ending(2, "error", "timeout", "why")}
+        assert list(journal.openers()) == [attempt(0), attempt(2, 0, 1)]
+
+
+def test_what_add_returned_from_is_seen_by_another_connection(tmp_path):
+    journal = Journal(tmp_path / "j", OWNER)
+    write(journal, attempt())
+    with sqlite3.connect(tmp_path / "j") as other:
+        assert other.execute("SELECT count(*) FROM attempt").fetchone() == (1,)
+    journal.close()
+
+
+def test_what_is_finished_together_is_committed_together(tmp_path):
+    journal = Journal(tmp_path / "j", OWNER)
+    commits = []
+    journal._db.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+    write(journal, *(attempt(n) for n in range(200)))
+    assert len(commits) == 1
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "again", [attempt(), attempt(number=1, text="another answer"), Ending(0, "max_rounds")]
+)
+def test_nothing_is_finished_twice(tmp_path, again):
+    with Journal(tmp_path / "j", OWNER) as journal:
+        write(journal, attempt(), Ending(0, "user_ended"))
+        with pytest.raises(sqlite3.IntegrityError):
+            write(journal, again)
+        assert list(journal.attempts()) == [attempt()]
+        assert journal.endings()[0].stop_reason == "user_ended"
+
+
+def test_close_commits_what_waits(tmp_path):
+    async def cancelled_while_waiting():
+        journal = Journal(tmp_path / "j", OWNER, linger_s=3600)
+        task = asyncio.create_task(journal.add(attempt()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        journal.close()
+
+    asyncio.run(cancelled_while_waiting())
+    with Journal(tmp_path / "j", OWNER) as journal:
+        assert list(journal.attempts()) == [attempt()]
+
+
+def test_another_run_is_refused(tmp_path):
+    Journal(tmp_path / "j", OWNER).close()
+    with pytest.raises(InputError, match="seed: 1 there, 2 now"):
+        Journal(tmp_path / "j", OWNER | {"seed": 2})
+
+
+def test_a_file_that_is_no_journal_is_refused(tmp_path):
+    (tmp_path / "j").write_bytes(b"not a database" * 100)
+    with pytest.raises(WorldError, match="cannot write the journal"):
+        Journal(tmp_path / "j", OWNER)
+
+
+def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path):
+    with Journal(tmp_path / "j", OWNER) as journal:
+        write(journal, attempt())
+        pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
+        journal._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(WorldError, match="full"):
+            write(journal, *(attempt(n, text="long " * 1000) for n in range(1, 50)))
+    with Journal(tmp_path / "j", OWNER) as journal:
+        assert list(journal.attempts()) == [attempt()]
+
+
+def test_a_folder_has_one_owner_at_a_time(tmp_path):
+    refused = pytest.raises(WorldError, match="another process")
+    with sole_owner(tmp_path), refused, sole_owner(tmp_path):
+        pass
+    with sole_owner(tmp_path):
+        pass
+
+
+def test_the_lock_goes_with_its_process(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with sole_owner(tmp_path):
+            os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    with sole_owner(tmp_path):
+        pass

@@ -1,0 +1,154 @@
+"""The books of a simulation: journals, data files and the time spent, shard by shard."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from usersim.conversation import Conversation, Rejection
+from usersim.errors import InputError
+from usersim.faults import fault_point
+from usersim.files import read_json, write_conversations, write_json, write_rejections
+from usersim.journal import Ending, Journal
+from usersim.neardup import LiveIndex, Shingling
+from usersim.outcome import STAGE, Lineage, Record, Spent, Tally, outcome, records
+from usersim.plan import Agenda, Shard
+from usersim.talk import Pace, Talk
+
+
+class Books:
+    """What the run folder holds: one journal and one data file a shard, and the time spent."""
+
+    def __init__(self, agenda: Agenda, lineage: Lineage, run: Path) -> None:
+        self.agenda, self.lineage, self.run = agenda, lineage, run
+        settings = agenda.settings
+        self.openers: LiveIndex[str] = LiveIndex(
+            settings.opener_threshold, Shingling(settings.opener_words)
+        )
+        self.ended = 0
+        """Conversations that have ended, in all sessions."""
+        self._spent_path = run / "journal" / "spent.json"
+        self.spent = Spent(**read_json(self._spent_path)) if self._spent_path.exists() else Spent()
+        self._open: dict[int, Journal] = {}
+        self._left: dict[int, int] = {}
+
+    def journal(self, shard: Shard) -> Journal:
+        """The shard's journal, opened once."""
+        if shard.number not in self._open:
+            owner: dict[str, str | int] = {
+                "recipe": self.agenda.recipe,
+                "seed": self.agenda.seed,
+                "first": shard.first,
+                "size": shard.size,
+            }
+            self._open[shard.number] = Journal(shard.journal(self.run), owner)
+        return self._open[shard.number]
+
+    def publish_finished(self) -> list[Shard]:
+        """See what earlier sessions left: publish whole shards, return the others."""
+        missing = []
+        for shard in self.agenda.shards():
+            if self._survey(shard) == shard.size:
+                if not shard.data(self.run).exists():
+                    self._publish(shard)
+            elif shard.data(self.run).exists():
+                raise InputError(
+                    f"{shard.data(self.run)} is there, but its journal is not whole: restore"
+                    f" {shard.journal(self.run)}, or remove both to make this shard again"
+                )
+            else:
+                missing.append(shard)
+            self._close_journal(shard)
+        return missing
+
+    def _survey(self, shard: Shard) -> int:
+        """Remember the shard's openers; return how many of its conversations have ended."""
+        if not shard.journal(self.run).exists():
+            return 0
+        journal = self.journal(shard)
+        for attempt in journal.openers():
+            self.openers.add(self.agenda.plan(attempt.conversation).id, attempt.text)
+        ended = len(journal.endings())
+        self.ended += ended
+        return ended
+
+    def talks(self) -> Iterator[tuple[Shard, Talk]]:
+        """Conversations still to hold, each from where it stands; a journal opens when reached."""
+        for shard in self.agenda.shards():
+            if shard.data(self.run).exists():
+                continue
+            journal = self.journal(shard)
+            begun = {record.index: record for record in records(journal)}
+            todo = [
+                self._talk(shard.first + n, journal, begun.get(shard.first + n))
+                for n in range(shard.size)
+                if not _is_over(begun.get(shard.first + n))
+            ]
+            self._left[shard.number] = len(todo)
+            for talk in todo:
+                yield shard, talk
+
+    def _talk(self, index: int, journal: Journal, record: Record | None) -> Talk:
+        talk = Talk(self.agenda.plan(index), journal)
+        for attempt in record.attempts if record else ():
+            talk.take(attempt)
+        return talk
+
+    async def end(self, shard: Shard, talk: Talk, ending: Ending) -> None:
+        """Write an ending down; the shard's last one publishes the shard."""
+        await talk.journal.add(ending)
+        self.ended += 1
+        self._left[shard.number] -= 1
+        if self._left[shard.number] == 0:
+            self._publish(shard)
+            self._close_journal(shard)
+
+    def _outcomes(self, shard: Shard) -> Iterator[tuple[Record, Conversation | Rejection]]:
+        for record in records(self.journal(shard)):
+            yield record, outcome(record, self.agenda.plan(record.index), self.lineage)
+
+    def _publish(self, shard: Shard) -> None:
+        fault_point("shard.publish")
+        results = [result for _, result in self._outcomes(shard)]
+        assert len(results) == shard.size, f"shard {shard.number}: {len(results)} of {shard.size}"
+        rows = [result for result in results if isinstance(result, Conversation)]
+        write_conversations(shard.data(self.run), rows)
+        fault_point("shard.published")
+
+    def close_run(self) -> dict[str, Any]:
+        """When every shard is published: write the rejected rows, return the run's figures."""
+        tally, rejected = Tally(), []
+        for shard in self.agenda.shards():
+            for record, result in self._outcomes(shard):
+                tally.add(record, result)
+                if isinstance(result, Rejection):
+                    rejected.append(result)
+            self._close_journal(shard)
+        planned = self.agenda.settings.conversations
+        assert tally.published + len(rejected) == planned, "a conversation was lost"
+        write_rejections(self.run / "rejected" / f"{STAGE}.parquet", rejected)
+        return tally.figures(self.spent)
+
+    def save_spent(self, before: Spent, pace: Pace, since: float) -> None:
+        """Write down what this session has taken so far, on top of those before."""
+        self.spent = Spent(
+            seconds=before.seconds + time.monotonic() - since,
+            sessions=before.sessions + 1,
+            transient_retries=before.transient_retries + pace.transient_retries,
+            peak_requests=max(before.peak_requests, pace.peak_in_flight),
+        )
+        write_json(self._spent_path, self.spent.to_dict())
+
+    def _close_journal(self, shard: Shard) -> None:
+        if journal := self._open.pop(shard.number, None):
+            journal.close()
+
+    def close(self) -> None:
+        """Flush and close every journal."""
+        for journal in self._open.values():
+            journal.close()
+        self._open.clear()
+
+
+def _is_over(record: Record | None) -> bool:
+    return record is not None and record.ending is not None

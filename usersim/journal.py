@@ -1,0 +1,234 @@
+"""The journal of a shard: every turn the moment it is finished, every ending once. SQLite.
+
+Durability. The journal runs in WAL mode with `synchronous=NORMAL`: a commit is written to the
+operating system at once, so it survives `kill -9` of this process; only a power cut or a crash of
+the kernel can take the last commits, and then those turns are asked for again and the journal
+itself stays consistent. Full synchronous commits would buy nothing for what can be made again.
+Commits are grouped: whatever is finished within `linger_s` goes into one transaction.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from usersim.conversation import Role, StopReason
+from usersim.errors import InputError, WorldError
+from usersim.faults import fault_point
+
+JOURNAL_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One completion of a turn: accepted when `reason` is empty, else refused for that reason."""
+
+    conversation: int
+    """The conversation's index in the run."""
+    position: int
+    """The turn's position in the conversation, 0 is the opener."""
+    attempt: int
+    role: Role
+    reason: str
+    text: str
+    finish: str
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the turn stands in the conversation."""
+        return not self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a conversation is over; `reason` and `detail` say more where that is a failure."""
+
+    conversation: int
+    stop_reason: StopReason
+    reason: str = ""
+    detail: str = ""
+
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS owner (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS attempt (
+    conversation INTEGER NOT NULL, position INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    role TEXT NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    PRIMARY KEY (conversation, position, attempt)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS accepted_once ON attempt (conversation, position)
+    WHERE reason = '';
+CREATE TABLE IF NOT EXISTS ending (
+    conversation INTEGER PRIMARY KEY, stop_reason TEXT NOT NULL,
+    reason TEXT NOT NULL, detail TEXT NOT NULL
+);
+"""
+
+
+class Journal:
+    """The turns and endings of one shard, on disk when `add` returns.
+
+    Raises InputError when the file belongs to another run, WorldError when the disk refuses.
+    """
+
+    def __init__(self, path: Path, owner: Mapping[str, str | int], linger_s: float = 0.002) -> None:
+        self.path = path
+        self._linger_s = linger_s
+        self._pending: list[tuple[Attempt | Ending, asyncio.Future[None]]] = []
+        with _disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_SCHEMA)
+            self._claim({k: str(v) for k, v in owner.items()} | {"version": str(JOURNAL_VERSION)})
+
+    def _claim(self, owner: dict[str, str]) -> None:
+        found: dict[str, str] = dict(self._db.execute("SELECT name, value FROM owner"))
+        if not found:
+            with self._transaction():
+                self._db.executemany("INSERT INTO owner VALUES (?, ?)", owner.items())
+        elif found != owner:
+            keys = sorted(k for k in found.keys() | owner.keys() if found.get(k) != owner.get(k))
+            differs = ", ".join(f"{k}: {found.get(k)} there, {owner.get(k)} now" for k in keys)
+            self._db.close()
+            raise InputError(
+                f"{self.path} belongs to another run ({differs}): use another run folder,"
+                " or the recipe that began this one"
+            )
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Every attempt, in order of conversation, position and attempt."""
+        yield from self._select("")
+
+    def openers(self) -> Iterator[Attempt]:
+        """The accepted openers, in order."""
+        yield from self._select("WHERE position = 0 AND reason = ''")
+
+    def _select(self, where: str) -> Iterator[Attempt]:
+        names = ", ".join(f.name for f in fields(Attempt))
+        order = "ORDER BY conversation, position, attempt"
+        for row in self._db.execute(f"SELECT {names} FROM attempt {where} {order}"):  # noqa: S608
+            yield Attempt(*row)
+
+    def endings(self) -> dict[int, Ending]:
+        """Endings by conversation index."""
+        rows = self._db.execute("SELECT conversation, stop_reason, reason, detail FROM ending")
+        return {row[0]: Ending(*row) for row in rows}
+
+    async def add(self, entry: Attempt | Ending) -> None:
+        """Write an entry; it is durable on return. Adding one twice is a bug and raises."""
+        loop = asyncio.get_running_loop()
+        if not self._pending:
+            loop.call_later(self._linger_s, self.flush)
+        written: asyncio.Future[None] = loop.create_future()
+        self._pending.append((entry, written))
+        await written
+
+    def flush(self) -> None:
+        """Commit what is pending, in one transaction."""
+        batch, self._pending = self._pending, []
+        if not batch:
+            return
+        try:
+            self._commit([entry for entry, _ in batch])
+        except (sqlite3.Error, WorldError) as error:
+            _resolve(batch, error)
+        else:
+            _resolve(batch, None)
+
+    def _commit(self, entries: list[Attempt | Ending]) -> None:
+        attempts = [astuple(e) for e in entries if isinstance(e, Attempt)]
+        endings = [astuple(e) for e in entries if isinstance(e, Ending)]
+        fault_point("journal.begin")
+        with _disk_errors(self.path), self._transaction():
+            self._db.executemany(f"INSERT INTO attempt VALUES ({_marks(Attempt)})", attempts)  # noqa: S608
+            self._db.executemany(f"INSERT INTO ending VALUES ({_marks(Ending)})", endings)  # noqa: S608
+            fault_point("journal.inside")
+        fault_point("journal.commit")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Commit what is pending and let go of the file. Calling it twice is allowed."""
+        self.flush()
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _marks(kind: type[Attempt] | type[Ending]) -> str:
+    return ", ".join("?" for _ in fields(kind))
+
+
+def _resolve(
+    batch: list[tuple[Attempt | Ending, asyncio.Future[None]]], error: Exception | None
+) -> None:
+    for _, written in batch:
+        if written.done():  # its conversation was cancelled while it waited
+            continue
+        if error is None:
+            written.set_result(None)
+        else:
+            written.set_exception(error)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Say what the disk's refusals mean; a broken constraint is our bug and passes through."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise WorldError(
+            f"cannot write the journal {path}: {error}. Check free space and permissions, then"
+            " run the same command again: finished turns are kept"
+        ) from error
+    except OSError as error:
+        raise WorldError(f"cannot write the journal {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def sole_owner(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process alone; the lock goes with the process, however it ends.
+
+    Raises WorldError when another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise WorldError(f"cannot write into {folder}: {error.strerror or error}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise WorldError(
+            f"another process is simulating into {folder.parent}: wait for it or stop it"
+        ) from error
+    else:
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,148 @@
+"""The plan of a simulation: what is known about each conversation before anybody speaks.
+
+Ids, seeds and limits are stable hashes of (recipe fingerprint, run seed, index), so that they are
+the same for any number of workers, any order and after any crash. We promise the same plan, not
+the same text: what an engine says may depend on what else is in its batch.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from usersim.engine import Sampling
+from usersim.settings import Settings
+
+FORBID_END = -100.0
+"""A bias that keeps the end-of-conversation token from being drawn."""
+
+
+class SamplingSettings(Settings):
+    """How one speaker's turns are drawn."""
+
+    max_tokens: int = Field(128, ge=1, description="tokens after which a turn is cut")
+    temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 takes the likeliest token")
+    top_p: float = Field(0.9, gt=0.0, le=1.0, description="smallest nucleus of this probability")
+    repetition_penalty: float = Field(1.0, gt=0.0, description="above 1 repeats less")
+
+    def drawn(self, seed: int, end_bias: float = 0.0) -> Sampling:
+        """The sampling of one turn."""
+        return Sampling(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=seed,
+            end_bias=end_bias,
+        )
+
+
+class SimulateSettings(Settings):
+    """Stage `simulate`: UserGPT and an assistant talk."""
+
+    conversations: int = Field(240, ge=1, description="conversations to hold")
+    max_rounds: int = Field(4, ge=1, description="rounds after which a conversation is stopped")
+    min_rounds: int = Field(1, ge=1, description="rounds before which the user may not leave")
+    concurrency: int = Field(64, ge=1, description="conversations in flight at once")
+    shard_size: int = Field(250, ge=1, description="conversations in one data file")
+    user_sampling: SamplingSettings = Field(
+        SamplingSettings(max_tokens=96), description="how the user's turns are drawn"
+    )
+    assistant_sampling: SamplingSettings = Field(
+        SamplingSettings(max_tokens=128, temperature=0.7), description="how answers are drawn"
+    )
+    end_bias: float = Field(
+        0.0, description="added to the logit of leaving: above 0 shorter, below 0 longer talks"
+    )
+    assistant_system: str = Field("", description="system message of the assistant; published")
+    token_budget: int = Field(
+        2048, ge=64, description="tokens of a conversation; no round begins that might not fit"
+    )
+    opener_attempts: int = Field(8, ge=1, description="draws of an opener before giving up")
+    turn_attempts: int = Field(3, ge=1, description="draws of any other turn before giving up")
+    opener_threshold: float = Field(
+        0.7, gt=0.0, le=1.0, description="Jaccard similarity at which openers are near-duplicates"
+    )
+    opener_words: int = Field(3, ge=1, description="words in a shingle of an opener")
+    refusals: int = Field(2, ge=1, description="refusals in a row after which a talk is stopped")
+    transient_retries: int = Field(4, ge=0, description="tries more after a transient error")
+    retry_pause_s: float = Field(1.0, ge=0.0, description="first pause after one; then doubled")
+    max_error_rate: float = Field(
+        0.2, gt=0.0, le=1.0, description="share of conversations failed at which the run stops"
+    )
+    source: str = Field("realchat", description="source column of the rows made")
+    license: str = Field("", description="license column of the rows made")
+
+    @model_validator(mode="after")
+    def _rounds_in_order(self) -> "SimulateSettings":
+        if self.min_rounds > self.max_rounds:
+            raise ValueError(
+                f"min_rounds ({self.min_rounds}) is above max_rounds ({self.max_rounds})"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known about one conversation beforehand."""
+
+    index: int
+    id: str
+    seed: int
+    max_rounds: int
+    system: str
+
+    def turn_seed(self, position: int, attempt: int) -> int:
+        """The sampling seed of one attempt at one turn, below 2**31."""
+        return _hash(self.id, position, attempt) >> 33
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Conversations `first` to `first + size - 1`: one journal while they run, one file after."""
+
+    number: int
+    first: int
+    size: int
+
+    def journal(self, run: Path) -> Path:
+        """Where its turns are written as they are finished."""
+        return run / "journal" / f"part-{self.number:05d}.sqlite"
+
+    def data(self, run: Path) -> Path:
+        """The data file; it is there only when the shard is whole."""
+        return run / "conversations" / f"part-{self.number:05d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """The plan of the whole run."""
+
+    settings: SimulateSettings
+    recipe: str
+    """The recipe's fingerprint."""
+    seed: int
+
+    def plan(self, index: int) -> Plan:
+        """The plan of conversation `index`."""
+        number = _hash(self.recipe, self.seed, index)
+        return Plan(
+            index,
+            id=f"{number:016x}",
+            seed=number >> 1,  # 63 bits: Parquet's integers are signed
+            max_rounds=self.settings.max_rounds,
+            system=self.settings.assistant_system,
+        )
+
+    def shards(self) -> list[Shard]:
+        """All shards, in order; the last may be smaller."""
+        size, total = self.settings.shard_size, self.settings.conversations
+        starts = range(0, total, size)
+        return [Shard(n, first, min(size, total - first)) for n, first in enumerate(starts)]
+
+
+def _hash(*parts: str | int) -> int:
+    """64 bits that are the same on every machine and in every process."""
+    text = "\x1f".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())

@@ -1,0 +1,186 @@
+"""Stage `simulate`: UserGPT and an assistant hold many conversations at once.
+
+A turn is the unit of durability (the journal), a conversation the unit of publication, a shard the
+unit of work. The same command again does only what is missing; a kill costs the turns in flight.
+"""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from usersim.books import Books
+from usersim.conversation import Role
+from usersim.engine import Engine
+from usersim.engines import EngineSpec, model_name, open_engine
+from usersim.errors import EngineDead, WorldError
+from usersim.journal import Ending, sole_owner
+from usersim.outcome import Lineage, Spent
+from usersim.plan import Agenda, SamplingSettings, SimulateSettings
+from usersim.progress import Track, track
+from usersim.stopping import Stopping
+from usersim.talk import Drained, Simulator
+
+__all__ = ["EngineSpec", "SamplingSettings", "SimulateSettings", "simulate", "simulate_async"]
+
+ERRORS_BEFORE_RATE = 20  # conversations that must have ended before their error rate says anything
+SAVE_S = 2.0  # how often the time spent is written down: a kill loses at most this much of it
+
+
+def simulate(
+    settings: SimulateSettings,
+    user: EngineSpec | Engine,
+    assistant: EngineSpec | Engine,
+    run: Path,
+    recipe_fingerprint: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Hold the conversations that the run folder still lacks; return the whole run's figures.
+
+    Writes `run/conversations/part-*.parquet` (each whole or absent), `run/journal/` and
+    `run/rejected/simulate.parquet`. Engines given as specs are opened only when there is work, and
+    closed. SIGINT or SIGTERM lets the turns in flight finish and stops; a second stops at once.
+
+    Raises WorldError when stopped by a signal, a dead engine, too many errors or the disk; the same
+    call resumes. Raises InputError when the folder belongs to another recipe.
+    """
+    return asyncio.run(simulate_async(settings, user, assistant, run, recipe_fingerprint, seed))
+
+
+async def simulate_async(
+    settings: SimulateSettings,
+    user: EngineSpec | Engine,
+    assistant: EngineSpec | Engine,
+    run: Path,
+    recipe_fingerprint: str,
+    seed: int,
+) -> dict[str, Any]:
+    """`simulate`, for a caller that has an event loop already."""
+    agenda = Agenda(settings, recipe_fingerprint, seed)
+    lineage = Lineage(settings, recipe_fingerprint, model_name(user), model_name(assistant))
+    with sole_owner(run / "journal"):
+        books = Books(agenda, lineage, run)
+        try:
+            if books.publish_finished():
+                await _hold_missing(books, user, assistant)
+            return books.close_run()
+        finally:
+            books.close()
+
+
+async def _hold_missing(
+    books: Books, user: EngineSpec | Engine, assistant: EngineSpec | Engine
+) -> None:
+    """Open the engines and hold every conversation that has not ended."""
+    settings = books.agenda.settings
+    stopping = Stopping()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(stopping.on_signals())
+        engines = await _opened(stack, {"user": user, "assistant": assistant})
+        simulator = Simulator(settings, engines, books.openers, lambda: not stopping.asked)
+        with track("simulate", settings.conversations, "conversations") as bar:
+            bar.advance(books.ended)
+            await Session(books, simulator, stopping, bar).hold_all()
+
+
+async def _opened(
+    stack: AsyncExitStack, wanted: dict[Role, EngineSpec | Engine]
+) -> dict[Role, Engine]:
+    """The engines, opened side by side; those opened here are closed with the stack."""
+
+    async def opened(engine: EngineSpec | Engine) -> Engine:
+        if not isinstance(engine, EngineSpec):
+            return engine
+        made = await asyncio.to_thread(open_engine, engine)
+        stack.push_async_callback(made.close)
+        return made
+
+    results = await asyncio.gather(*map(opened, wanted.values()), return_exceptions=True)
+    engines: dict[Role, Engine] = {}
+    for role, result in zip(wanted, results, strict=True):
+        if isinstance(result, BaseException):
+            raise result
+        engines[role] = result
+    return engines
+
+
+class Session:
+    """One sitting: `concurrency` workers take conversations from one list until it is empty."""
+
+    def __init__(self, books: Books, simulator: Simulator, stopping: Stopping, bar: Track) -> None:
+        self._books, self._simulator = books, simulator
+        self._stopping, self._bar = stopping, bar
+        self._talks = books.talks()
+        self._ended = self._errors = 0
+        self._began = time.monotonic()
+
+    async def hold_all(self) -> None:
+        """Hold what is missing. Raises WorldError when stopped before the end."""
+        before = self._books.spent
+        workers = [
+            asyncio.create_task(self._work())
+            for _ in range(self._books.agenda.settings.concurrency)
+        ]
+        self._stopping.abort = lambda: [task.cancel() for task in workers]
+        clock = asyncio.create_task(self._keep_time(before))
+        try:
+            await _all_or_first_error(workers)
+        except EngineDead as error:
+            raise WorldError(self._unfinished(f"an engine died: {error}")) from error
+        finally:
+            clock.cancel()
+            self._books.save_spent(before, self._simulator.pace, self._began)
+        if self._stopping.asked:
+            raise WorldError(self._unfinished(f"stopped by {self._stopping.asked}"))
+
+    async def _work(self) -> None:
+        for shard, talk in self._talks:
+            try:
+                ending = await self._simulator.converse(talk)
+            except Drained:
+                return
+            await self._books.end(shard, talk, ending)
+            self._show()
+            self._watch_errors(ending)
+
+    def _watch_errors(self, ending: Ending) -> None:
+        self._ended += 1
+        self._errors += ending.stop_reason == "error"
+        limit = self._books.agenda.settings.max_error_rate
+        if self._ended >= ERRORS_BEFORE_RATE and self._errors > limit * self._ended:
+            raise WorldError(
+                self._unfinished(
+                    f"{self._errors} of {self._ended} conversations ended in an engine's error,"
+                    f" the last: {ending.detail}"
+                )
+            )
+
+    def _show(self) -> None:
+        elapsed = max(time.monotonic() - self._began, 1e-9)
+        user, assistant = (self._simulator.pace.tokens[r] / elapsed for r in ("user", "assistant"))
+        self._bar.note(f"{user:.0f} user + {assistant:.0f} assistant tokens/s")
+        self._bar.advance()
+
+    async def _keep_time(self, before: Spent) -> None:
+        while True:
+            await asyncio.sleep(SAVE_S)
+            self._books.save_spent(before, self._simulator.pace, self._began)
+
+    def _unfinished(self, why: str) -> str:
+        total = self._books.agenda.settings.conversations
+        return (
+            f"{why}; {self._books.ended} of {total} conversations are finished and every finished"
+            f" turn is kept in {self._books.run}. The same command resumes there"
+        )
+
+
+async def _all_or_first_error(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for all tasks; on the first error cancel the others, wait for them too, and raise it."""
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        with suppress(asyncio.CancelledError):
+            task.result()

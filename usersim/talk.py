@@ -1,0 +1,252 @@
+"""One conversation, held: a coroutine that reads top to bottom like the conversation itself."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from usersim.conversation import Message, Role, StopReason
+from usersim.engine import Completion, Engine, Sampling
+from usersim.errors import DeterministicError, TransientError
+from usersim.guards import GuardReason, loop_among, refuse_turn
+from usersim.journal import Attempt, Ending, Journal
+from usersim.neardup import LiveIndex
+from usersim.outcome import LEFT, message_of
+from usersim.plan import FORBID_END, Plan, SimulateSettings
+
+TEMPLATE_TOKENS = 24
+"""What a chat template adds to a round: two headers, two ends (5 tokens each in ChatML), air."""
+
+
+class Drained(Exception):
+    """No error: no new turn may begin; the conversation stays as it stands in the journal."""
+
+
+class NoTurn(Exception):
+    """No error of ours: no acceptable turn within the attempts; carries the last guard's reason."""
+
+    def __init__(self, role: Role, reason: str) -> None:
+        super().__init__(f"no acceptable {role} turn, the last was refused as {reason}")
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Talk:
+    """A conversation under way, as the journal knows it."""
+
+    plan: Plan
+    journal: Journal
+    turns: list[Message] = field(default_factory=list)
+    attempts: int = 0
+    """Refused attempts at the turn to come."""
+    refused: str = ""
+    """Why the last attempt at the turn to come was refused."""
+    left: bool = False
+    """Whether the user has left."""
+    context: int = 0
+    """Tokens of the longest prompt and completion so far, by either model's count."""
+
+    def take(self, attempt: Attempt) -> None:
+        """Bring the talk to where it stands after this attempt."""
+        self.context = max(self.context, attempt.prompt_tokens + attempt.completion_tokens)
+        if attempt.accepted:
+            self.turns.append(message_of(attempt))
+            self.attempts, self.refused = 0, ""
+        else:
+            self.attempts, self.refused = attempt.attempt + 1, attempt.reason
+            self.left = attempt.reason == LEFT
+
+    @property
+    def rounds(self) -> int:
+        """Answered user turns."""
+        return len(self.turns) // 2
+
+    @property
+    def user_is_next(self) -> bool:
+        """Whether the next turn is the user's."""
+        return len(self.turns) % 2 == 0
+
+    def ending(self, stop: StopReason, reason: str = "", detail: str = "") -> Ending:
+        """The talk's ending, for the journal."""
+        return Ending(self.plan.index, stop, reason, detail)
+
+
+@dataclass(slots=True)
+class Pace:
+    """What a session does, for progress and figures; nothing here decides anything."""
+
+    in_flight: int = 0
+    peak_in_flight: int = 0
+    transient_retries: int = 0
+    tokens: Counter[str] = field(default_factory=Counter)
+
+
+class Simulator:
+    """Holds conversations between the engines of the two roles.
+
+    `openers` refuses openers that are near-duplicates of another conversation's; `may_go_on` is
+    asked before every turn.
+    """
+
+    def __init__(
+        self,
+        settings: SimulateSettings,
+        engines: dict[Role, Engine],
+        openers: "LiveIndex[str]",
+        may_go_on: Callable[[], bool],
+    ) -> None:
+        self.settings = settings
+        self.engines = engines
+        self.openers = openers
+        self.pace = Pace()
+        self._may_go_on = may_go_on
+        context = min(engine.context_tokens for engine in engines.values())
+        self._budget = min(settings.token_budget, context)
+
+    async def converse(self, talk: Talk) -> Ending:
+        """Hold the conversation to its end, from wherever it stands.
+
+        Raises Drained when no new turn may begin, and the engines' EngineDead.
+        """
+        try:
+            while (stop := self._reason_to_stop(talk)) is None:
+                if talk.user_is_next:
+                    await self._user_speaks(talk)
+                else:
+                    await self._assistant_speaks(talk)
+            return talk.ending(stop)
+        except NoTurn as none:
+            stop = "repetition" if none.reason == "parroting" else "bad_turn"
+            return talk.ending(stop, none.reason, str(none))
+        except DeterministicError as error:
+            stop = "token_budget" if error.reason == "context_full" else "error"
+            return talk.ending(stop, error.reason, str(error))
+
+    def _reason_to_stop(self, talk: Talk) -> StopReason | None:
+        """Why no further round begins; asked between rounds only, and of the turns only."""
+        if not talk.user_is_next:
+            return None
+        if talk.left:
+            return "user_ended"
+        if talk.rounds >= talk.plan.max_rounds:
+            return "max_rounds"
+        round_tokens = (
+            self.settings.user_sampling.max_tokens
+            + self.settings.assistant_sampling.max_tokens
+            + TEMPLATE_TOKENS
+        )
+        if talk.rounds and talk.context + round_tokens > self._budget:
+            return "token_budget"
+        return loop_among(talk.turns, self.settings.refusals)
+
+    async def _user_speaks(self, talk: Talk) -> None:
+        """One accepted user turn, or the user leaves."""
+        settings = self.settings
+        may_leave = talk.rounds >= settings.min_rounds
+        bias = settings.end_bias if may_leave else FORBID_END
+        limit = settings.turn_attempts if talk.turns else settings.opener_attempts
+
+        def judge(completion: Completion) -> str | None:
+            if may_leave and not completion.text.strip() and completion.finish_reason == "stop":
+                return LEFT
+            return self._refuse_user_turn(completion, talk)
+
+        def draw(seed: int) -> Sampling:
+            return settings.user_sampling.drawn(seed, bias)
+
+        await self._speak(talk, "user", draw, judge, limit)
+
+    def _refuse_user_turn(self, completion: Completion, talk: Talk) -> GuardReason | None:
+        text = completion.text
+        refused = refuse_turn(text, "user", completion.finish_reason, talk.turns)
+        if refused or talk.turns:
+            return refused
+        # No await between asking and adding: two conversations cannot both take one opener.
+        if self.openers.nearest(text) is not None:
+            return "near_duplicate_opener"
+        self.openers.add(talk.plan.id, text)
+        return None
+
+    async def _assistant_speaks(self, talk: Talk) -> None:
+        """One accepted answer. An answer cut at its limit is kept, and counted."""
+
+        def judge(completion: Completion) -> str | None:
+            return refuse_turn(completion.text, "assistant", completion.finish_reason, talk.turns)
+
+        sampling, limit = self.settings.assistant_sampling, self.settings.turn_attempts
+        await self._speak(talk, "assistant", sampling.drawn, judge, limit)
+
+    async def _speak(
+        self,
+        talk: Talk,
+        role: Role,
+        draw: Callable[[int], Sampling],
+        judge: Callable[[Completion], str | None],
+        limit: int,
+    ) -> None:
+        """Draw whole turns until one is accepted and journaled, or the speaker left.
+
+        Raises NoTurn after `limit` refused ones, those of earlier sessions included.
+        """
+        position = len(talk.turns)
+        heard = self._heard(talk, role)
+        while talk.attempts < limit:
+            sampling = draw(talk.plan.turn_seed(position, talk.attempts))
+            completion = await self._ask(role, heard, sampling)
+            attempt = _attempt(talk, role, judge(completion) or "", completion)
+            await talk.journal.add(attempt)
+            talk.take(attempt)
+            if attempt.accepted or talk.left:
+                return
+        raise NoTurn(role, talk.refused)
+
+    def _heard(self, talk: Talk, role: Role) -> Sequence[Message]:
+        """What the speaker has before them: the assistant's system message is its own affair."""
+        if role == "assistant" and talk.plan.system:
+            return (Message("system", talk.plan.system), *talk.turns)
+        return tuple(talk.turns)
+
+    async def _ask(self, role: Role, heard: Sequence[Message], sampling: Sampling) -> Completion:
+        """One completion; transient errors are tried again, within bounds."""
+        pause = self.settings.retry_pause_s
+        for _ in range(self.settings.transient_retries):
+            try:
+                return await self._ask_once(role, heard, sampling)
+            except TransientError:
+                self.pace.transient_retries += 1
+                await asyncio.sleep(pause)
+                pause *= 2
+        try:
+            return await self._ask_once(role, heard, sampling)
+        except TransientError as error:
+            raise DeterministicError(str(error), reason="transient_exhausted") from error
+
+    async def _ask_once(
+        self, role: Role, heard: Sequence[Message], sampling: Sampling
+    ) -> Completion:
+        if not self._may_go_on():
+            raise Drained
+        pace = self.pace
+        pace.in_flight += 1
+        pace.peak_in_flight = max(pace.peak_in_flight, pace.in_flight)
+        try:
+            completion = await self.engines[role].complete(heard, sampling)
+        finally:
+            pace.in_flight -= 1
+        pace.tokens[role] += completion.completion_tokens
+        return completion
+
+
+def _attempt(talk: Talk, role: Role, reason: str, completion: Completion) -> Attempt:
+    return Attempt(
+        conversation=talk.plan.index,
+        position=len(talk.turns),
+        attempt=talk.attempts,
+        role=role,
+        reason=reason,
+        text=completion.text.strip(),
+        finish=completion.finish_reason,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
+        cached_tokens=completion.cached_tokens,
+    )
