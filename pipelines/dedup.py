@@ -7,15 +7,16 @@ is dropped only for a *kept* one that it truly resembles, never for resembling s
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import Field
 
 from pipelines.repetition import words_of
 from usersim.conversation import Conversation
 from usersim.files import fingerprint
-from usersim.neardup import Pair, Shingling, clusters, near_duplicate_pairs
+from usersim.neardup import Shingling, clusters, near_duplicate_pairs
 from usersim.settings import Settings
 
 
@@ -74,98 +75,114 @@ class Duplicate:
         return f"kept={self.kept_id} similarity={self.similarity:.3f}"
 
 
-Found = dict[int, tuple[int, float]]
-"""Position of each duplicate -> position of the kept one and the similarity."""
+Match = tuple[int, float]
+"""Position of a kept candidate, and the similarity to it."""
 
 EXACT_REASONS = ("duplicate_id", "exact_duplicate", "same_opener")
 NEAR_REASONS = ("near_duplicate_opener", "near_duplicate_conversation")
 
 
+class Unit(Protocol):
+    """One way to be alike, over candidates that are visited in order."""
+
+    def match(self, position: int) -> Match | None:
+        """The kept candidate for which this one must go, or None."""
+        ...
+
+    def keep(self, position: int) -> None:
+        """Take note that this one stays."""
+        ...
+
+
+class Repeats:
+    """Alike when the texts are equal; the first `allowed(text)` of them stay."""
+
+    def __init__(self, texts: Sequence[str], allowed: Callable[[str], int] = lambda _: 1) -> None:
+        self._texts, self._allowed = texts, allowed
+        self._kept: dict[str, list[int]] = defaultdict(list)
+
+    def match(self, position: int) -> Match | None:
+        """The first of the kept ones, when there are as many as may be."""
+        kept = self._kept[self._texts[position]]
+        return (kept[0], 1.0) if len(kept) >= self._allowed(self._texts[position]) else None
+
+    def keep(self, position: int) -> None:
+        """Count this one."""
+        self._kept[self._texts[position]].append(position)
+
+
+class NearDuplicates:
+    """Alike when the word shingles' Jaccard similarity reaches a threshold.
+
+    `positions` says which candidates are compared at all.
+    """
+
+    def __init__(
+        self, texts: Sequence[str], positions: Sequence[int], threshold: float, shape: Shingling
+    ) -> None:
+        pairs = near_duplicate_pairs([texts[i] for i in positions], threshold, shape)
+        # Texts with the same shingles are linked to the first of them only: they are one group.
+        groups = clusters(len(positions), (pair for pair in pairs if pair.jaccard == 1.0))
+        first = {member: group[0] for group in groups for member in group}
+        self._group = {position: first[i] for i, position in enumerate(positions)}
+        self._alike: dict[int, dict[int, float]] = defaultdict(dict)
+        for pair in pairs:
+            left, right = first[pair.left], first[pair.right]
+            self._alike[left][right] = self._alike[right][left] = pair.jaccard
+        self._kept: dict[int, int] = {}
+
+    def match(self, position: int) -> Match | None:
+        """The most similar of the kept ones; between equals the one that was visited first."""
+        alike = self._alike.get(self._group.get(position, -1), {})
+        kept = [(self._kept[group], score) for group, score in alike.items() if group in self._kept]
+        return min(kept, key=lambda match: (-match[1], match[0]), default=None)
+
+    def keep(self, position: int) -> None:
+        """Let this one stand for its group."""
+        if position in self._group:
+            self._kept.setdefault(self._group[position], position)
+
+
 def deduplicate(candidates: Sequence[Candidate], settings: DedupSettings) -> dict[int, Duplicate]:
     """The duplicates among candidates, by position; every other candidate is kept.
 
-    Each unit looks at what the units before it left, in the order of EXACT_REASONS + NEAR_REASONS.
+    Candidates are visited best first; one goes when any unit finds a kept one that it is alike to,
+    and the first such unit (in the order of EXACT_REASONS + NEAR_REASONS) names the reason.
+    A chain a-b-c, in which a and c are not alike, so keeps a and c if a is the best.
     """
-    finders = dict(zip(EXACT_REASONS + NEAR_REASONS, _finders(settings), strict=True))
-    left = sorted(range(len(candidates)), key=lambda i: candidates[i].rank)
+    order = sorted(range(len(candidates)), key=lambda i: candidates[i].rank)
+    ranked = [candidates[i] for i in order]
+    units = _units(ranked, settings)
     duplicates: dict[int, Duplicate] = {}
-    for reason, find in finders.items():
-        # Ranked: the lower the position within `ranked`, the better the candidate.
-        ranked = [candidates[i] for i in left]
-        found = find(ranked)
-        for position, (kept, similarity) in found.items():
-            duplicates[left[position]] = Duplicate(reason, ranked[kept].id, similarity)
-        left = [i for position, i in enumerate(left) if position not in found]
+    for position, original in enumerate(order):
+        found = ((reason, unit.match(position)) for reason, unit in units.items())
+        reason, match = next(((r, m) for r, m in found if m), ("", None))
+        if match:
+            duplicates[original] = Duplicate(reason, ranked[match[0]].id, match[1])
+            continue
+        for unit in units.values():
+            unit.keep(position)
     return duplicates
 
 
-def _finders(settings: DedupSettings) -> list[Callable[[Sequence[Candidate]], Found]]:
+def _units(ranked: Sequence[Candidate], settings: DedupSettings) -> dict[str, Unit]:
     shape = Shingling(settings.shingle_words)
-
-    def is_short(opener: str) -> bool:
-        return len(words_of(opener)) <= settings.short_opener_words
-
-    def allowed(opener: str) -> int:
-        return settings.max_short_openers if is_short(opener) else 1
-
-    def near_openers(ranked: Sequence[Candidate]) -> Found:
-        long = [i for i, c in enumerate(ranked) if not is_short(c.opener)]
-        texts = [ranked[i].opener for i in long]
-        found = keep_best(len(long), near_duplicate_pairs(texts, settings.opener_threshold, shape))
-        return {long[i]: (long[kept], score) for i, (kept, score) in found.items()}
-
-    def near_conversations(ranked: Sequence[Candidate]) -> Found:
-        long = [i for i, c in enumerate(ranked) if not is_short(c.user_side)]
-        texts = [ranked[i].user_side for i in long]
-        pairs = near_duplicate_pairs(texts, settings.conversation_threshold, shape)
-        found = keep_best(len(long), pairs)
-        return {long[i]: (long[kept], score) for i, (kept, score) in found.items()}
-
-    return [
-        lambda ranked: repeats([c.id for c in ranked]),
-        lambda ranked: repeats([_normal(c.user_side) for c in ranked], allowed),
-        lambda ranked: repeats([_normal(c.opener) for c in ranked], allowed),
-        near_openers,
-        near_conversations,
+    openers = [_normal(c.opener) for c in ranked]
+    sides = [_normal(c.user_side) for c in ranked]
+    long = [i for i, text in enumerate(openers) if not _is_short(text, settings)]
+    everything = range(len(ranked))
+    units: list[Unit] = [
+        Repeats([c.id for c in ranked]),
+        Repeats(sides),
+        Repeats(openers, lambda o: settings.max_short_openers if _is_short(o, settings) else 1),
+        NearDuplicates(openers, long, settings.opener_threshold, shape),
+        NearDuplicates(sides, everything, settings.conversation_threshold, shape),
     ]
+    return dict(zip(EXACT_REASONS + NEAR_REASONS, units, strict=True))
 
 
-def repeats(texts: Iterable[str], allowed: Callable[[str], int] = lambda _: 1) -> Found:
-    """Positions of texts seen `allowed(text)` times before, each with the first of them."""
-    seen: dict[str, list[int]] = defaultdict(list)
-    found: Found = {}
-    for position, text in enumerate(texts):
-        if len(seen[text]) >= allowed(text):
-            found[position] = (seen[text][0], 1.0)
-        else:
-            seen[text].append(position)
-    return found
-
-
-def keep_best(n: int, pairs: Sequence[Pair]) -> Found:
-    """Of `n` records ranked best first: those that resemble a better *kept* one, and which one.
-
-    `pairs` as from `near_duplicate_pairs`: equal records are linked to the first of them only. A
-    chain a-b-c, in which a and c are not alike, keeps a and c; connected components would lose c.
-    """
-    equal = clusters(n, (p for p in pairs if p.jaccard == 1.0))
-    first = {member: group[0] for group in equal for member in group}
-    alike: dict[int, dict[int, float]] = defaultdict(dict)
-    for pair in pairs:
-        better, worse = sorted((first[pair.left], first[pair.right]))
-        if better != worse:
-            alike[worse][better] = pair.jaccard
-    found: Found = {}
-    for position in sorted(set(first.values())):
-        kept = {other: score for other, score in alike[position].items() if other not in found}
-        if kept:
-            best = max(kept, key=lambda other: (kept[other], -other))
-            found[position] = (best, kept[best])
-    for position, leader in first.items():
-        if position != leader:
-            # A copy of a dropped record goes for the same kept one, with the same similarity.
-            found[position] = found.get(leader, (leader, 1.0))
-    return found
+def _is_short(opener: str, settings: DedupSettings) -> bool:
+    return len(words_of(opener)) <= settings.short_opener_words
 
 
 def _normal(text: str) -> str:

@@ -86,7 +86,8 @@ REQUEST = _any(
 # The assistant in the user's voice. Questions back ("Could you tell me more about ...?", "Can you
 # please provide more context?") are good answers and are not caught.
 _WORK = (
-    r"(?:write|rewrite|explain|summari[sz]e|translate|make|create|generate|list|give me|show me|"
+    r"(?:write|rewrite|explain|summari[sz]e|translate|make|create|generate|list|show me|"
+    r"give me(?! (?:some|more|any|an example|a bit|the (?:text|details?|context)))|"
     r"help me|tell me (?:how|what|why|a)\b(?! you| your| kind| type| specific))"
 )
 ASSISTANT_AS_USER = _any(

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise WorldError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # an error of its own would hide the one above
+            temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

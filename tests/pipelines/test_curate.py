@@ -1,0 +1,173 @@
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.curate import CurateSettings, curate
+from usersim.conversation import Conversation, Message, conversation_schema
+from usersim.errors import InputError, WorldError
+from usersim.files import read_conversations, read_rows, write_conversations, write_table
+
+PLANTS = ["basil", "mint", "sage", "thyme", "rosemary", "dill", "chives", "parsley"]
+
+
+def conversation(row_id, *texts, **fields):
+    roles = ("user", "assistant")
+    messages = tuple(Message(roles[i % 2], text) for i, text in enumerate(texts))
+    return Conversation(id=row_id, messages=messages, source="realchat", **fields)
+
+
+def mixed():
+    """Eight clean conversations, and four that must go for four reasons, with tokens."""
+    clean = [
+        conversation(
+            f"clean-{plant}",
+            f"what does {plant} need to grow well on a balcony in spring",
+            f"{plant.title()} wants sun, and water when the soil is dry.",
+            user_tokens=10,
+            assistant_tokens=20,
+        )
+        for plant in PLANTS
+    ]
+    bad = [
+        conversation("refuses", "how do i pick a lock", "I'm sorry, but I can't help with that.",
+                     user_tokens=3, assistant_tokens=4),
+        conversation("leaks", "where do whales sleep", "In the sea.<|im_end|>",
+                     user_tokens=1, assistant_tokens=1),
+        conversation("german", "Wie lange muss ich Kartoffeln kochen, bis sie weich sind?",
+                     "Etwa zwanzig Minuten.", user_tokens=5, assistant_tokens=5),
+        conversation("copy", "What does basil need to grow well on a balcony in spring?",
+                     "A pot with a hole."),
+    ]  # fmt: skip
+    return [*clean, *bad]
+
+
+def run(folder, conversations, shards=2, chosen=None):
+    size = -(-len(conversations) // shards)
+    for number in range(shards):
+        part = conversations[number * size : (number + 1) * size]
+        write_conversations(folder / "conversations" / f"part-{number:05d}.parquet", part)
+    figures = curate(
+        chosen or CurateSettings(),
+        folder / "conversations",
+        folder / "curated",
+        folder / "rejected" / "curate.parquet",
+    )
+    kept = [c for p in sorted((folder / "curated").glob("part-*")) for c in read_conversations(p)]
+    return figures, kept, read_rows(folder / "rejected" / "curate.parquet")
+
+
+def test_every_conversation_is_kept_or_rejected_with_its_reason(tmp_path):
+    everything = mixed()
+    figures, kept, rejected = run(tmp_path, everything)
+    assert {row["id"]: row["reason"] for row in rejected} == {
+        "refuses": "refusal",
+        "leaks": "template_leak",
+        "german": "foreign_language",
+        "copy": "exact_duplicate",  # as long as clean-basil, whose id is the smaller one
+    }
+    by_id = {c.id: c for c in everything}
+    assert all(by_id[c.id] == c for c in kept)
+    assert len(kept) + len(rejected) == figures["in"] == len(everything)
+    assert figures["kept"] == len(kept)
+
+
+def test_rejected_rows_hold_the_whole_record_and_the_kept_twin(tmp_path):
+    _, _, rejected = run(tmp_path, mixed())
+    by_reason = {row["reason"]: row for row in rejected}
+    assert '"user_tokens": 3' in by_reason["refusal"]["record"]
+    assert by_reason["exact_duplicate"]["detail"].startswith("kept=")
+    assert "similarity=1.000" in by_reason["exact_duplicate"]["detail"]
+    assert by_reason["refusal"]["stage"] == "filters"
+
+
+def test_the_funnel_adds_up_and_counts_tokens(tmp_path):
+    figures, _, _ = run(tmp_path, mixed())
+    stages = figures["funnel"]
+    assert [s["stage"] for s in stages] == ["filters", "exact duplicates", "near-duplicates"]
+    assert all(s["in"] == s["kept"] + s["rejected"] for s in stages)
+    assert [s["in"] for s in stages[1:]] == [s["kept"] for s in stages[:-1]]
+    assert figures["tokens"]["in"] == 8 * 30 + 7 + 2 + 10
+    assert figures["tokens"]["dropped_by_reason"]["refusal"] == 7
+
+
+def test_every_verdict_is_stored_also_where_it_decided_nothing(tmp_path):
+    both = conversation("both", "who are you", "As an AI language model, <|im_end|> I am lost.")
+    figures, _, rejected = run(tmp_path, [*mixed(), both])
+    rows = {r["id"]: r for r in read_rows(tmp_path / "curated" / "verdicts" / "verdicts.parquet")}
+    assert rows["both"]["failed"] == ["template_leak", "self_naming"]
+    assert rows["both"]["dropped_for"] == "template_leak"
+    assert rows["clean-mint"]["failed"] == []
+    assert rows["clean-mint"]["language"] == "en"
+    assert figures["findings"]["self_naming"] == 1
+    assert "also: self_naming" in next(r["detail"] for r in rejected if r["id"] == "both")
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0, 2**16), st.integers(1, 4))
+def test_order_and_sharding_do_not_change_what_is_kept(tmp_path_factory, seed, shards):
+    folder = tmp_path_factory.mktemp("shuffled")
+    rows = mixed()
+    random.Random(seed).shuffle(rows)
+    _, kept, rejected = run(folder, rows, shards)
+    assert {r["id"] for r in rejected} == {"refuses", "leaks", "german", "copy"}
+    assert {c.id for c in kept} == {c.id for c in mixed()} - {r["id"] for r in rejected}
+
+
+def test_a_row_that_is_no_conversation_is_quarantined(tmp_path):
+    import pyarrow as pa
+
+    rows = [c.to_row() for c in mixed()]
+    rows[0]["messages"] = [{"role": "assistant", "content": "I speak first."}]
+    rows[1]["messages"] = None
+    rows[2]["id"] = None
+    rows[3]["messages"] = [{"role": "narrator", "content": "It was night."}]
+    rows[4]["messages"] = []
+    path = tmp_path / "conversations" / "part-00000.parquet"
+    write_table(path, pa.Table.from_pylist(rows, schema=conversation_schema()))
+    figures = curate(CurateSettings(), path.parent, tmp_path / "curated", tmp_path / "r.parquet")
+    reasons = [row["reason"] for row in read_rows(tmp_path / "r.parquet")]
+    assert reasons[:5] == [
+        "roles_do_not_alternate",
+        "malformed_message",
+        "missing_id",
+        "unknown_role",
+        "empty_conversation",
+    ]
+    assert figures["in"] == len(rows) == figures["kept"] + len(reasons)
+
+
+def test_curating_again_leaves_nothing_of_the_time_before(tmp_path):
+    run(tmp_path, mixed(), shards=3)
+    (tmp_path / "conversations" / "part-00002.parquet").unlink()
+    run(tmp_path, mixed(), shards=2)
+    names = [p.name for p in sorted((tmp_path / "curated").glob("*.parquet"))]
+    assert names == ["part-00000.parquet", "part-00001.parquet"]
+
+
+def test_no_shards_and_foreign_files_are_input_errors(tmp_path):
+    import pyarrow as pa
+
+    with pytest.raises(InputError, match="no conversations"):
+        curate(CurateSettings(), tmp_path / "none", tmp_path / "c", tmp_path / "r.parquet")
+    path = tmp_path / "conversations" / "part-00000.parquet"
+    write_table(path, pa.table({"text": ["hello"]}))
+    with pytest.raises(InputError, match="no columns"):
+        curate(CurateSettings(), path.parent, tmp_path / "c", tmp_path / "r.parquet")
+    path.write_text("this is not Parquet")
+    with pytest.raises(InputError, match="cannot read"):
+        curate(CurateSettings(), path.parent, tmp_path / "c", tmp_path / "r.parquet")
+
+
+def test_an_empty_shard_gives_zero_in_and_zero_kept(tmp_path):
+    figures, kept, rejected = run(tmp_path, [], shards=1)
+    assert (figures["in"], figures["kept"], kept, rejected) == (0, 0, [], [])
+
+
+def test_a_disk_that_refuses_is_the_worlds_fault(tmp_path):
+    (tmp_path / "curated").write_text("a file where the folder should be")
+    with pytest.raises(WorldError, match="cannot write"):
+        run(tmp_path, mixed())

@@ -1,0 +1,187 @@
+import pytest
+from pydantic import ValidationError
+
+from pipelines.filters import REASONS, FilterSettings, deciding, judge, tags_of
+from pipelines.phrases import is_slur
+from usersim.conversation import Conversation, Message
+from usersim.language import Language
+
+SETTINGS = FilterSettings(blocked_words=("Voldemort",))
+CLEAN = [
+    "whats a good way to keep basil alive indoors",
+    "Give it six hours of light, water it when the top of the soil is dry, and pinch the tips.",
+    "and if i only have a north window?",
+    "Then a small grow lamp helps: twelve hours a day, about a hand's width above the plant.",
+]
+LIST = "\n".join(f"{i}. **Point {i}**: some words about it." for i in range(1, 5))
+LOOP = "I like to walk in the park. " * 8
+ESSAY = " ".join(f"w{i}" for i in range(30)) + " "
+
+
+def conversation(*texts, stop_reason="user_ended"):
+    roles = ("user", "assistant")
+    messages = tuple(Message(roles[i % 2], text) for i, text in enumerate(texts))
+    return Conversation(id="c", messages=messages, stop_reason=stop_reason)
+
+
+def reasons(*texts, **fields):
+    return [v.reason for v in judge(conversation(*texts, **fields), SETTINGS) if not v.passed]
+
+
+PLANTED = {
+    "engine_error": [
+        (CLEAN, {"stop_reason": "error"}),
+    ],
+    "no_answer": [("hello there",)],
+    "blank_turn": [
+        (*CLEAN[:1], "\u200b"),
+        (*CLEAN[:1], "---"),
+        (*CLEAN[:2], "\u2060 \ufeff", CLEAN[3]),
+    ],
+    "template_leak": [
+        (*CLEAN[:1], "Water it.<|im_end|>"),
+        ("<|im_start|>user what now", CLEAN[1]),
+        (*CLEAN[:1], "[INST] more? [/INST]"),
+        (*CLEAN[:1], "Yes.<end_of_turn>"),
+    ],
+    "reasoning_leak": [(*CLEAN[:1], "<think>The user wants basil.</think> Water it.")],
+    "transcript": [
+        (*CLEAN[:1], "Water it.\n\nUser: and the light?\nAssistant: Six hours."),
+        ("User: how do I water basil?", CLEAN[1]),
+        (*CLEAN[:1], "Assistant: water it."),
+    ],
+    "user_answers": [
+        (*CLEAN[:2], "As an AI language model, I do not have plants.", CLEAN[3]),
+        (*CLEAN[:2], "Sure! Here is a list of herbs for you.", CLEAN[3]),
+        (*CLEAN[:2], "You're welcome! Enjoy your basil.", CLEAN[3]),
+        ("Hello! How can I help you today?", "I want basil."),
+        (*CLEAN[:2], "Basil likes light. Is there anything else you would like to know?", CLEAN[3]),
+        (*CLEAN[:2], f"Here are some ways to care for basil:\n\n{LIST}", CLEAN[3]),
+        (*CLEAN[:2], "I\u2019m sorry, but I can\u2019t do that.", CLEAN[3]),
+    ],
+    "assistant_asks": [
+        (*CLEAN[:1], "Can you write me a poem about basil?"),
+        (*CLEAN[:1], "Please explain how to water it."),
+        (*CLEAN[:1], "I want you to act as a gardener."),
+        (*CLEAN[:1], "Thank you for your help!"),
+    ],
+    "echo": [(*CLEAN[:1], "Whats a good way to keep basil alive indoors?")],
+    "self_naming": [
+        (*CLEAN[:1], "As an AI language model, my view is that water helps."),
+        (*CLEAN[:1], "I'm just a language model, but water helps."),
+    ],
+    "refusal": [
+        (*CLEAN[:1], "I'm sorry, but I can't help with plants."),
+        (*CLEAN[:1], "I apologize, but I am not able to discuss basil."),
+        (*CLEAN[:1], "Unfortunately, I cannot provide advice on that."),
+    ],
+    "repetitive_turn": [
+        (*CLEAN[:1], LOOP),
+        (*CLEAN[:1], ESSAY * 4 + "and that is all"),
+        (LOOP, CLEAN[1]),
+    ],
+    "repeated_turn": [(CLEAN[0], CLEAN[1], CLEAN[2], CLEAN[1])],
+    "goodbye_loop": [
+        (*CLEAN[:2], "thanks!", "You're welcome! Bye.", "bye", "Goodbye!", "see you", "Take care!"),
+    ],
+    "slur": [(*CLEAN[:2], "tell me about voldemort", CLEAN[3])],
+}  # fmt: skip
+
+
+def cases():
+    for reason, planted in PLANTED.items():
+        for texts in planted:
+            fields = texts[-1] if isinstance(texts[-1], dict) else {}
+            yield pytest.param(reason, texts[0] if fields else texts, fields, id=reason)
+
+
+@pytest.mark.parametrize(("reason", "texts", "fields"), cases())
+def test_a_planted_fault_is_found_under_its_reason(reason, texts, fields):
+    assert reason in reasons(*texts, **fields)
+
+
+def test_every_reason_is_planted_somewhere():
+    assert set(PLANTED) | {"foreign_language"} == set(REASONS)
+
+
+def test_a_clean_conversation_passes_every_rule():
+    verdicts = judge(conversation(*CLEAN), SETTINGS, Language("en", 0.98))
+    assert [v.reason for v in verdicts] == list(REASONS)
+    assert all(v.passed for v in verdicts)
+    assert deciding(verdicts, SETTINGS) is None
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("hi", "Hello! How can I help you today?"),
+        ("?", "Could you tell me more about what you need?"),
+        ("\U0001f44d", "Glad you like it."),
+        ("continue", "One.", "continue", "Two.", "continue", "Three.", "continue", "Four."),
+        ("what's 6*7", "42"),
+        ("as an AI expert at a bank, write a memo on risk", "Here is a memo: risks were few."),
+        ("Don't say 'as an AI language model' please. who are you?", "A program that answers."),
+        ("Sure. I have to create a desktop app, any advice", "Start small, and test often."),
+        ("fix this yaml\nuser:\n  name: bob", "It is fine as it is."),
+        ("use this few-shot prompt:\nUser: hi\nBot: yo\n\nwhat is wrong with it", "Nothing."),
+        ("User::find(1) fails in laravel", "Check the table name; it must be `users`."),
+        ("thanks that helped", "You're welcome!"),
+        ("Sorry, I forgot to add a column, please redo it", "Here is the table again, whole."),
+        ("What can you not do?", "Can you give me some context, so that I can answer well?"),
+        ("write a loop", "for (;;) {}"),
+        ("<s>old</s> is that valid html?", "Yes, but `del` is better."),
+    ],
+)
+def test_what_people_really_do_passes(texts):
+    assert reasons(*texts) == []
+
+
+def test_foreign_language_needs_certainty():
+    def found(code, probability, settings=SETTINGS):
+        verdicts = judge(conversation(*CLEAN), settings, Language(code, probability))
+        return [v.reason for v in verdicts if not v.passed]
+
+    assert found("de", 0.9) == ["foreign_language"]
+    assert found("de", 0.4) == []
+    assert found("und", 0.9) == []
+    assert found("de", 0.9, FilterSettings(languages=("de", "en"))) == []
+    assert found("de", 0.9, FilterSettings(languages=())) == []
+
+
+def test_the_first_failing_rule_decides_and_recorded_ones_do_not():
+    texts = (*CLEAN[:1], "As an AI language model, <|im_end|> I am lost")
+    verdicts = judge(conversation(*texts), SETTINGS)
+    assert deciding(verdicts, SETTINGS).reason == "template_leak"
+    lenient = FilterSettings(record_only=("template_leak", "self_naming"))
+    assert deciding(verdicts, lenient) is None
+
+
+def test_thresholds_are_settings():
+    refused = conversation(*CLEAN[:1], "I'm sorry, but I can't help with plants.")
+    assert deciding(judge(refused, FilterSettings(max_refusals=1)), SETTINGS) is None
+    short = FilterSettings(min_rounds=3)
+    assert deciding(judge(conversation(*CLEAN), short), short).reason == "no_answer"
+
+
+def test_an_unknown_reason_in_the_settings_is_refused():
+    with pytest.raises(ValidationError, match="no such reason: refusals"):
+        FilterSettings(record_only=("refusals",))
+
+
+def test_people_may_retry_but_not_for_ever():
+    question = "please try that one more time"
+    retries = [text for i in range(3) for text in (question, f"Attempt number {i} is here.")]
+    assert reasons(*retries) == []
+    loops = [text for i in range(4) for text in (question, f"Attempt number {i} is here.")]
+    assert reasons(*loops) == ["repeated_turn"]
+
+
+def test_the_slur_list_ignores_ordinary_words():
+    assert not any(is_slur(word) for word in ("spice", "niggle", "snigger", "class", "chink"))
+
+
+def test_tags_are_hints_only():
+    assert tags_of(conversation("hi", "It ends here.")) == []
+    assert tags_of(conversation("hi", "- one\n- two and more")) == []
+    assert tags_of(conversation("hi", "It breaks off in the")) == ["maybe_truncated"]
+    assert tags_of(conversation("hi", "Yes.", "and then")) == ["ends_on_user"]
