@@ -1,0 +1,290 @@
+"""Real people's conversations: read, merged, cleaned, deduplicated and split. Nothing vanishes."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from usersim.cleaning import Cleaner, CleaningSettings
+from usersim.conversation import Conversation, Rejection
+from usersim.errors import InputError
+from usersim.files import write_conversations, write_rejections
+from usersim.funnel import FunnelStage
+from usersim.language import UNDETERMINED, LanguageId
+from usersim.merging import merge
+from usersim.neardup import Pair, Shingling, clusters, near_duplicate_pairs
+from usersim.progress import Track, track
+from usersim.settings import Settings
+from usersim.sources import EMBEDDED, UNSTATED, Draft, Shape, read_source
+
+SPLITS = ("train", "dev", "test")
+Result = TypeVar("Result")
+View = Callable[[Conversation], str]
+
+
+class IngestSettings(Settings):
+    """Where real conversations come from and which of them are kept."""
+
+    source: str = EMBEDDED
+    """`sharegpt` (embedded), or a file or folder of JSON, JSON lines or Parquet."""
+    format: Shape | Literal["auto"] = "auto"
+    """Shape of a record: ShareGPT's `conversations`, or `messages`; auto looks at each."""
+    license: str = UNSTATED
+    """License of the source, carried by every row that does not name its own."""
+    language: str | None = "en"
+    """Only conversations whose user speaks this language (ISO 639-1); null keeps all."""
+    limit: int | None = Field(None, ge=1)
+    """At most so many conversations, chosen by the hash of their ids; null takes all."""
+    dev: int = Field(100, ge=0)
+    """Conversations held out for choices, at most a tenth of all."""
+    test: int = Field(300, ge=0)
+    """Conversations held out for the final figures, at most a fifth of all."""
+    shingle_words: int = Field(3, ge=1)
+    """Words in a shingle; openers are short, three find edits of 5 % of the words."""
+    opener_threshold: float = Field(0.6, gt=0, le=1)
+    """Of openers that are at least this similar (Jaccard) one conversation is kept."""
+    user_threshold: float = Field(0.6, gt=0, le=1)
+    """The same for all user turns together."""
+    split_threshold: float = Field(0.4, gt=0, le=1)
+    """Conversations that have a neighbour this similar anywhere stay in train."""
+    seed: int = 0
+    """Chooses another split of the same conversations."""
+    cleaning: CleaningSettings = CleaningSettings()
+    """What cleaning refuses."""
+
+
+@dataclass(slots=True)
+class Funnel:
+    """The stages so far and everything that was rejected on the way."""
+
+    stages: list[FunnelStage] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+
+    def enter(self, stage: FunnelStage, rejected: Sequence[Rejection]) -> None:
+        """Add one stage and what it rejected."""
+        self.stages.append(stage)
+        self.rejected += rejected
+
+
+def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
+    """Write out/{train,dev,test}.parquet and out/rejected.parquet; return what was done.
+
+    Returned are `funnel` (one entry a stage), `splits` (conversations in each), `source`,
+    `license`, `mended` (texts changed, by kind of debris) and `people` (a summary of the kept).
+    The same source and settings give the same bytes. Raises InputError when the source cannot be
+    read or nothing of it is kept, WorldError when the disk refuses.
+    """
+    funnel, cleaner = Funnel(), Cleaner(settings.cleaning)
+    with track("ingest", total=7, unit="stages") as bar:
+        drafts = _step(bar, "read", lambda: _read(settings, funnel))
+        merged = _step(bar, "merge", lambda: _merge(settings, drafts, funnel))
+        cleaned = _step(bar, "clean", lambda: _clean(merged, cleaner, funnel))
+        spoken = _step(bar, "language", lambda: _speaking(settings, cleaned, funnel))
+        distinct = _step(bar, "duplicates", lambda: _distinct(settings, spoken, funnel))
+        splits = _step(bar, "split", lambda: _split(settings, distinct))
+        _step(bar, "write", lambda: _write(out, splits, funnel))
+    if not distinct:
+        counts = Counter(r.reason for r in funnel.rejected)
+        raise InputError(
+            f"no conversation of {settings.source} was kept: {_counted(counts)}; "
+            f"each is in {out / 'rejected.parquet'} with its reason"
+        )
+    return {
+        "funnel": [stage.to_dict() for stage in funnel.stages],
+        "splits": {name: len(splits[name]) for name in SPLITS},
+        "source": settings.source,
+        "license": ", ".join(sorted({c.license for c in distinct})),
+        "mended": {kind: n for kind, n in sorted(cleaner.mended.items()) if n},
+        "people": summary(distinct),
+    }
+
+
+def summary(conversations: Sequence[Conversation]) -> dict[str, Any]:
+    """How long people talk: rounds, words of first and later user turns, and how it ended."""
+    first = [len(c.opener.split()) for c in conversations]
+    later = [len(text.split()) for c in conversations for text in c.user_turns[1:]]
+    return {
+        "conversations": len(conversations),
+        "rounds": _spread([c.num_rounds for c in conversations]),
+        "first_turn_words": _spread(first),
+        "later_turn_words": _spread(later),
+        "stop_reasons": dict(sorted(Counter(str(c.stop_reason) for c in conversations).items())),
+    }
+
+
+def _spread(values: Sequence[int]) -> dict[str, float]:
+    if not values:
+        return {"mean": 0.0, "median": 0.0, "max": 0}
+    return {"mean": round(mean(values), 2), "median": median(values), "max": max(values)}
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in counts.most_common()) or "it holds no records"
+
+
+def _step(bar: Track, name: str, work: Callable[[], Result]) -> Result:
+    bar.note(name)
+    result = work()
+    bar.advance()
+    return result
+
+
+def _read(settings: IngestSettings, funnel: Funnel) -> list[Draft]:
+    records = list(read_source(settings.source, settings.format, settings.license))
+    drafts = [record for record in records if isinstance(record, Draft)]
+    rejected = [record for record in records if isinstance(record, Rejection)]
+    funnel.enter(FunnelStage.of("read", len(records), drafts, rejected, "records"), rejected)
+    return drafts
+
+
+def _merge(settings: IngestSettings, drafts: Sequence[Draft], funnel: Funnel) -> list[Draft]:
+    """Whole conversations; the stage counts records, and keeps those that are in one."""
+    merged = merge(drafts, [r.id for r in funnel.rejected])
+    reasons = dict(Counter(r.reason for r in merged.rejected))
+    stage = FunnelStage("merge", len(drafts), merged.num_joined, reasons, "records")
+    funnel.enter(stage, merged.rejected)
+    found = merged.conversations
+    if settings.limit is None or len(found) <= settings.limit:
+        return found
+    chosen = {d.id for d in sorted(found, key=_by_hash(settings))[: settings.limit]}
+    kept = [draft for draft in found if draft.id in chosen]
+    over = [draft.reject("limit", "over_limit") for draft in found if draft.id not in chosen]
+    funnel.enter(FunnelStage.of("limit", len(found), kept, over), over)
+    return kept
+
+
+def _clean(drafts: Sequence[Draft], cleaner: Cleaner, funnel: Funnel) -> list[Conversation]:
+    results = [_conversation(cleaner.clean(draft)) for draft in drafts]
+    kept = [result for result in results if isinstance(result, Conversation)]
+    rejected = [result for result in results if isinstance(result, Rejection)]
+    funnel.enter(FunnelStage.of("clean", len(drafts), kept, rejected), rejected)
+    return kept
+
+
+def _conversation(cleaned: Draft | Rejection) -> Conversation | Rejection:
+    if isinstance(cleaned, Rejection):
+        return cleaned
+    try:
+        return Conversation(
+            id=cleaned.id,
+            messages=cleaned.messages,
+            source=cleaned.source,
+            license=cleaned.license,
+            stop_reason=cleaned.stop_reason,
+        )
+    except InputError as error:
+        return cleaned.reject("clean", error.args[1], error.args[0])
+
+
+def _speaking(
+    settings: IngestSettings, conversations: Sequence[Conversation], funnel: Funnel
+) -> list[Conversation]:
+    """Conversations in the language; where the user side cannot tell, the whole decides."""
+    if settings.language is None:
+        return list(conversations)
+    identify = LanguageId()
+    found = identify.detect([_user_side(c) for c in conversations])
+    unsure = [n for n, language in enumerate(found) if language.code == UNDETERMINED]
+    wholes = ["\n".join(m.content for m in conversations[n].messages) for n in unsure]
+    for n, language in zip(unsure, identify.detect(wholes), strict=True):
+        found[n] = language
+    kept, rejected = [], []
+    for conversation, language in zip(conversations, found, strict=True):
+        if language.code == settings.language:
+            kept.append(conversation)
+            continue
+        reason = "unknown_language" if language.code == UNDETERMINED else "other_language"
+        detail = f"{language.code} {language.probability:.2f}"
+        rejected.append(Rejection.of(conversation, "language", reason, detail))
+    funnel.enter(FunnelStage.of("language", len(conversations), kept, rejected), rejected)
+    return kept
+
+
+def _distinct(
+    settings: IngestSettings, conversations: list[Conversation], funnel: Funnel
+) -> list[Conversation]:
+    views: list[tuple[str, View, float]] = [
+        ("opener", _opener, settings.opener_threshold),
+        ("user_side", _user_side, settings.user_threshold),
+    ]
+    for name, view, threshold in views:
+        texts = [view(c) for c in conversations]
+        pairs = near_duplicate_pairs(texts, threshold, Shingling(settings.shingle_words))
+        kept, rejected = _best_of_clusters(conversations, texts, clusters(len(texts), pairs), name)
+        funnel.enter(FunnelStage.of(f"{name}s", len(texts), kept, rejected), rejected)
+        conversations = kept
+    return conversations
+
+
+def _best_of_clusters(
+    conversations: Sequence[Conversation],
+    texts: Sequence[str],
+    groups: Iterable[Sequence[int]],
+    name: str,
+) -> tuple[list[Conversation], list[Rejection]]:
+    """Of every cluster the conversation with most rounds; the others rejected, naming it."""
+    kept, rejected = set[int](), []
+    for members in groups:
+        best = max(members, key=lambda n: _worth(conversations[n]))
+        kept.add(best)
+        for n in members:
+            if n != best:
+                reason = f"same_{name}" if texts[n] == texts[best] else f"similar_{name}"
+                detail = f"in a cluster of {len(members)} with {conversations[best].id}"
+                rejected.append(Rejection.of(conversations[n], f"{name}s", reason, detail))
+    return [conversations[n] for n in sorted(kept)], rejected
+
+
+def _worth(conversation: Conversation) -> tuple[int, bool, str]:
+    whole = conversation.stop_reason == "user_ended"
+    return len(conversation.user_turns), whole, conversation.id
+
+
+def _split(
+    settings: IngestSettings, conversations: Sequence[Conversation]
+) -> dict[str, list[Conversation]]:
+    """Test and dev from conversations without a neighbour anywhere, by the hash of their ids."""
+    alone = _without_neighbours(settings, conversations)
+    candidates = sorted((conversations[n] for n in alone), key=_by_hash(settings))
+    num_test = min(settings.test, len(conversations) // 5)
+    num_dev = min(settings.dev, len(conversations) // 10)
+    held = dict.fromkeys((c.id for c in candidates[:num_test]), "test")
+    held |= dict.fromkeys((c.id for c in candidates[num_test : num_test + num_dev]), "dev")
+    splits: dict[str, list[Conversation]] = {name: [] for name in SPLITS}
+    for conversation in conversations:
+        splits[held.get(conversation.id, "train")].append(conversation)
+    return splits
+
+
+def _without_neighbours(
+    settings: IngestSettings, conversations: Sequence[Conversation]
+) -> list[int]:
+    shingling, pairs = Shingling(settings.shingle_words), list[Pair]()
+    for view in (_opener, _user_side):
+        texts = [view(c) for c in conversations]
+        pairs += near_duplicate_pairs(texts, settings.split_threshold, shingling)
+    return [members[0] for members in clusters(len(conversations), pairs) if len(members) == 1]
+
+
+def _by_hash(settings: IngestSettings) -> Callable[[Draft | Conversation], bytes]:
+    """An order of records that depends on nothing but their ids and the seed."""
+    return lambda record: hashlib.sha256(f"{settings.seed}:{record.id}".encode()).digest()
+
+
+def _opener(conversation: Conversation) -> str:
+    return conversation.opener
+
+
+def _user_side(conversation: Conversation) -> str:
+    return "\n".join(conversation.user_turns)
+
+
+def _write(out: Path, splits: dict[str, list[Conversation]], funnel: Funnel) -> None:
+    for name, conversations in splits.items():
+        write_conversations(out / f"{name}.parquet", conversations)
+    write_rejections(out / "rejected.parquet", funnel.rejected)
