@@ -88,7 +88,7 @@ def fail(error: BaseException) -> NoReturn:
     if isinstance(error, typer.Exit | SystemExit):
         raise error
     message, code = explained(error)
-    say(message)
+    say(f"realchat: {message}")
     raise typer.Exit(code)
 
 

@@ -26,17 +26,17 @@ def explained(error: BaseException, logs: Path | None = None) -> tuple[str, int]
 
 def _told(error: BaseException, logs: Path | None) -> tuple[str, int]:
     if isinstance(error, RealchatError):
-        return f"realchat: {error.args[0] if error.args else type(error).__name__}", error.exit_code
+        return str(error.args[0] if error.args else type(error).__name__), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "realchat: stopped; the same command goes on from here", INTERRUPTED
+        return "stopped; the same command goes on from here", INTERRUPTED
     if isinstance(error, MemoryError):
-        return "realchat: out of memory; take smaller settings or a larger machine", 1
+        return "out of memory; take smaller settings or a larger machine", 1
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "realchat: the disk is full; free some space and run the same command again", 1
+        return "the disk is full; free some space and run the same command again", 1
     if isinstance(error, PermissionError):
-        return f"realchat: not allowed to touch {error.filename}: {error.strerror}", 1
+        return f"not allowed to touch {error.filename}: {error.strerror}", 1
     where = _logged(error, logs)
-    return f"realchat: a bug: {type(error).__name__}: {_first_line(error)} ({where})", 1
+    return f"a bug: {type(error).__name__}: {_first_line(error)} ({where})", 1
 
 
 def _first_line(error: BaseException) -> str:

@@ -18,36 +18,20 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from assistant.train import AssistantSettings
+from pipelines.corpus import CorpusSettings
 from pipelines.curate import CurateSettings
 from pipelines.stage_table import STAGES, Stage, stage_named
 from usersim.engines import EngineSpec
 from usersim.errors import InputError
 from usersim.files import fingerprint
+from usersim.people import IngestSettings
 from usersim.plan import SimulateSettings
 from usersim.settings import Settings
 from usersim.train import TrainSettings
 
 SHIPPED = Path(__file__).resolve().parent.parent / "recipes"
 DEFAULT = SHIPPED / "demo.yaml"
-
-
-# placeholders
-class IngestSettings(Settings):
-    """x."""
-
-    source: str = "sharegpt"
-
-
-class CorpusSettings(Settings):
-    """x."""
-
-    pass
-
-
-class AssistantSettings(Settings):
-    """x."""
-
-    pass
 
 
 class Models(Settings):

@@ -9,7 +9,7 @@ import fcntl
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -119,7 +119,7 @@ class RunFolder:
             mark is not None
             and mark.state == "done"
             and mark.fingerprint == self._expected(stage, recipe)
-            and all((self.root / output).exists() for output in stage.outputs)
+            and self._has_outputs(stage, all)
         )
 
     def begin(self, stage: Stage, recipe: Recipe) -> None:
@@ -193,10 +193,15 @@ class RunFolder:
         # The report shows whatever is there, so it is done once for each state of the folder.
         return fingerprint([asdict(m) for s in STAGES if s is not stage and (m := self.mark(s))])
 
+    def _has_outputs(self, stage: Stage, how_many: Callable[[Iterable[bool]], bool] = any) -> bool:
+        return how_many((self.root / output).exists() for output in stage.outputs)
+
     def _is_others(self, stage: Stage, recipe: Recipe) -> bool:
         mark = self.mark(stage)
         if mark is None or stage.name == "report":
             return False
+        if mark.state == "begun" and not (stage.resumes and self._has_outputs(stage)):
+            return False  # nothing of it will be used: it begins anew
         return mark.fingerprint != self._expected(stage, recipe)
 
     def _refusal(self, recipe: Recipe, others: list[str]) -> str:

@@ -19,7 +19,7 @@ from pipelines.failures import DEBUG, explained
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import Stage, stage_named
-from pipelines.stages import perform
+from pipelines.stages import check_ready, perform
 from usersim.errors import RealchatError, WorldError
 from usersim.progress import duration, show_on
 
@@ -64,6 +64,8 @@ def carry_out(
     Raises InputError and WorldError for what forbids to begin, StageFailed for what a stage tells,
     KeyboardInterrupt when stopped.
     """
+    if not run.exists:
+        check_ready(stages[0], recipe, run)  # before anything is made in a mistyped folder
     with run.locked() as lock:
         run.adopt(recipe, redo)
         for number, stage in enumerate(stages, 1):
@@ -71,6 +73,7 @@ def carry_out(
             if run.is_done(stage, recipe):
                 say(f"{head}: already done, 0.0 s")
                 continue
+            check_ready(stage, recipe, run)
             say(f"{head}: {stage.title}{_about(stage, recipe)}")
             _apart(stage, run, lock, say)
             mark = run.mark(stage)

@@ -57,7 +57,9 @@ def corpus(recipe: Recipe, run: RunFolder) -> Figures:
     """The published form: Parquet and a card."""
     from pipelines.corpus import build_corpus
 
-    return build_corpus(recipe.corpus, run.curated, run.corpus)
+    return build_corpus(
+        recipe.corpus, run.curated, run.rejected, run.corpus, _facts(recipe, run.metrics())
+    )
 
 
 def train_assistant(recipe: Recipe, run: RunFolder) -> Figures:
@@ -70,6 +72,7 @@ def train_assistant(recipe: Recipe, run: RunFolder) -> Figures:
         run.corpus,
         run.people,
         run.assistant_model,
+        recipe.seed,
     )
 
 
@@ -92,14 +95,37 @@ WORK: dict[str, Callable[[Recipe, RunFolder], Figures]] = {
 }
 
 
-def perform(stage: Stage, recipe: Recipe, run: RunFolder) -> None:
-    """Do one stage in this process, and mark it done. Raises InputError without what it needs."""
+def _facts(recipe: Recipe, metrics: Figures) -> Figures:
+    """What made the corpus, for its card."""
+    perplexity = metrics.get("user_model", {}).get("perplexity", {})
+    figures = {
+        "perplexity of UserGPT on held-out people, before training": perplexity.get("before"),
+        "perplexity of UserGPT on held-out people, after training": perplexity.get("after"),
+        "share of simulated conversations kept": metrics.get("curate", {}).get("kept_share"),
+    }
+    return {
+        "recipe": recipe.fingerprint(),
+        "seed": recipe.seed,
+        "models": {"user": recipe.models.user, "assistant": recipe.models.assistant},
+        "versions": metrics.get("versions", {}),
+        "funnel": metrics.get("curate", {}).get("funnel", []),
+        "figures": {label: value for label, value in figures.items() if value is not None},
+    }
+
+
+def check_ready(stage: Stage, recipe: Recipe, run: RunFolder) -> None:
+    """Raise InputError when a stage that must be done before this one is not."""
     for needed in recipe.after(stage):
         if not run.is_done(needed, recipe):
             raise InputError(
                 f"{stage.verb} needs what {needed.verb} makes, and {run.root} has none: run "
                 f"`realchat {needed.verb} --run {run.root}` first, or `realchat run` for all stages"
             )
+
+
+def perform(stage: Stage, recipe: Recipe, run: RunFolder) -> None:
+    """Do one stage in this process, and mark it done. Raises InputError without what it needs."""
+    check_ready(stage, recipe, run)
     run.begin(stage, recipe)
     began = time.monotonic()
     figures = WORK[stage.name](recipe, run)

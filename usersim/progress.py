@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 5.0  # between plain lines: a log of ten minutes stays readable
 LIVE_SECONDS = 0.1  # between updates of the live bar
-MARK_SECONDS = 2.0  # the rate is taken over the last 15 marks, so an ETA follows a change of pace
+MARK_SECONDS = 2.0  # between what is remembered of the pace
+WINDOW_SECONDS = 30.0  # the rate is taken over these, so that an ETA follows a change of pace
 UNSHOWABLE = (OSError, ValueError)  # the screen is gone, closed, or cannot encode a note
 
 _screen: TextIO | None = None
@@ -51,7 +52,7 @@ class Track:
         self.started = time.monotonic()
         self._every = every
         self._due = self.started + every
-        self._marks = deque([(self.started, 0)], maxlen=16)
+        self._marks = deque([(self.started, 0)])
 
     def advance(self, n: int = 1) -> None:
         """Say that `n` more are done."""
@@ -71,6 +72,8 @@ class Track:
         self._due = now + self._every
         if now - self._marks[-1][0] >= MARK_SECONDS:
             self._marks.append((now, self.done))
+            while len(self._marks) > 1 and now - self._marks[1][0] >= WINDOW_SECONDS:
+                self._marks.popleft()
         with suppress(*UNSHOWABLE):
             self.show(self)
 
