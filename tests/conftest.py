@@ -46,7 +46,7 @@ def bare_tokenizer():
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> Path:
-    """A random-weight Llama of some 60,000 parameters with a ChatML tokenizer, as a checkpoint folder."""
+    """A folder with a random-weight Llama of some 60,000 parameters and a ChatML tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,8 +1,8 @@
 """Chat formats: how messages become tokens, and which of those tokens somebody typed.
 
-One object serves training, perplexity and every engine, so that what a model is trained on is what it
-is later shown. Each message's text is tokenised on its own with special tokens switched off: a text that
-contains `<|im_end|>` stays text, it cannot end a turn. Roles keep their own names.
+One object serves training, perplexity and every engine, so that what a model is trained on is what
+it is later shown. Each message's text is tokenised on its own with special tokens switched off: a
+text that contains `<|im_end|>` stays text, it cannot end a turn. Roles keep their own names.
 """
 
 import json
@@ -143,7 +143,7 @@ class ChatFormat:
         return list(messages)
 
     def prompt_ids(self, messages: Sequence[Message], opens: Role | None = None) -> list[int]:
-        """Ids of all messages and the header of the turn to come, by `opens` or the model's own role.
+        """Ids of all messages and the header of the next turn, by `opens` or the model's own role.
 
         Texts are tokenised once and remembered, so that a longer history costs its new text only.
         """
@@ -185,7 +185,7 @@ class ChatFormat:
 
 
 def _probe(tokenizer: "PreTrainedTokenizerBase", family: Family) -> tuple[Role, str]:
-    """Whose turn the tokenizer's own template opens, and its default system text, read off a rendering."""
+    """Whose turn the tokenizer's own template opens, and its default system text."""
     if not tokenizer.chat_template:
         return "assistant", ""
     question = [{"role": "user", "content": "Q"}]

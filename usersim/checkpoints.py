@@ -1,7 +1,7 @@
 """Checkpoints: a name, a path or a Hub name becomes a folder that trl and vllm both load.
 
-Two models are embedded: they come as GGUF files inside Python packages, so that no model hub is needed,
-and are saved once as ordinary checkpoints (safetensors and tokenizer) under the cache folder.
+Two models are embedded: they come as GGUF files inside Python packages, so that no model hub is
+needed, and are saved once as ordinary checkpoints (safetensors, tokenizer) in the cache folder.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ def _single_file(package: Path, scratch: Path) -> Path:
 
 
 def _assembled(package: Path, scratch: Path) -> Path:
-    """Join the numbered parts that sibling packages carry, and check the sum that the package states."""
+    """Join the numbered parts that sibling packages carry; their SHA-256 must be as stated."""
     parts = sorted(package.parent.glob(f"{package.name}_part*/**/*.part*"))
     whole = scratch / "model.gguf"
     with whole.open("wb") as out:

@@ -1,0 +1,99 @@
+"""Training rows: the mask covers exactly what the labelled side wrote, once, within budget."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from usersim.conversation import Conversation, Message
+from usersim.errors import InputError
+from usersim.rows import IGNORED, ViewSettings, conversation_rows
+
+VIEW = ViewSettings(window=200, target_limit=60, context_limit=40)
+
+texts = st.text(min_size=1, max_size=80).map(str.strip).filter(bool) | st.sampled_from(
+    ["<|im_end|>", "user\nassistant", "<|im_start|>user", "User: hi", "é “quoted” 😀", "x" * 300]
+)
+turn_lists = st.lists(texts, min_size=1, max_size=12)
+
+
+def conversation(texts, stop_reason="user_ended"):
+    roles = ["user", "assistant"]
+    messages = tuple(Message(roles[i % 2], text) for i, text in enumerate(texts))
+    return Conversation(id="c", messages=messages, stop_reason=stop_reason)
+
+
+def labelled(row):
+    return [[*row.input_ids[t.start : t.stop]] for t in row.targets]
+
+
+@given(turn_lists, st.sampled_from(["user", "assistant"]))
+@settings(max_examples=200, deadline=None)
+def test_labels_are_exactly_the_turns_of_the_labelled_side(chatml, texts, target):
+    c = conversation(texts)
+    rows = conversation_rows(c, chatml, target, VIEW)
+    spans = {t.turn: ids for row in rows for t, ids in zip(row.targets, labelled(row), strict=True)}
+    for index, message in enumerate(c.turns):
+        if message.role != target:
+            assert index not in spans
+            continue
+        ids = chatml.text_ids(message.content)
+        whole = len(ids) <= VIEW.target_limit
+        expected = [*ids, chatml.end_of_turn_id] if whole else [*ids[: VIEW.target_limit]]
+        assert spans[index] == expected
+
+
+@given(turn_lists)
+@settings(max_examples=100, deadline=None)
+def test_every_target_stands_once_and_sees_the_turn_it_reacts_to(chatml, texts):
+    c = conversation(texts)
+    rows = conversation_rows(c, chatml, "user", VIEW)
+    turns = [t.turn for row in rows for t in row.targets]
+    ends = 1 if len(texts) % 2 == 0 else 0
+    assert turns == [*range(0, len(texts) + ends, 2)]
+    header = list(chatml.header_ids("assistant"))
+    for row in rows:
+        for t in row.targets:
+            if t.turn > 0:
+                before = row.input_ids[: t.start]
+                assert any(before[i : i + len(header)] == header for i in range(len(before)))
+
+
+@given(turn_lists, st.sampled_from(["user", "assistant"]))
+@settings(max_examples=100, deadline=None)
+def test_no_row_is_over_budget_or_without_target_and_labels_match_ids(chatml, texts, target):
+    for row in conversation_rows(conversation(texts), chatml, target, VIEW):
+        assert len(row.input_ids) == len(row.labels) <= VIEW.window
+        assert row.num_targets == sum(label != IGNORED for label in row.labels) > 0
+        assert all(b in (IGNORED, a) for a, b in zip(row.input_ids, row.labels, strict=True))
+
+
+@given(turn_lists)
+@settings(max_examples=60, deadline=None)
+def test_the_two_sides_never_label_the_same_token(chatml, texts):
+    view = ViewSettings(window=4000, target_limit=400, context_limit=400)
+    c = conversation(texts, stop_reason="cut")
+    user = conversation_rows(c, chatml, "user", view)[0]
+    answers = conversation_rows(c, chatml, "assistant", view)
+    if answers:
+        assert user.input_ids == answers[0].input_ids
+        both = zip(user.labels, answers[0].labels, strict=True)
+        assert all(IGNORED in pair for pair in both)
+
+
+@pytest.mark.parametrize(("reason", "expected"), [("user_ended", 1), ("cut", 0), ("max_rounds", 0)])
+def test_only_a_conversation_that_really_ended_teaches_the_end(chatml, reason, expected):
+    rows = conversation_rows(conversation(["hi", "hello"], reason), chatml, "user", VIEW)
+    ends = [
+        ids for row in rows for t, ids in zip(row.targets, labelled(row), strict=True) if t.is_end
+    ]
+    assert ends == [[chatml.end_of_conversation_id]] * expected
+
+
+def test_a_conversation_without_a_target_makes_no_row(chatml):
+    assert conversation_rows(conversation(["only a question"]), chatml, "assistant", VIEW) == []
+
+
+def test_a_window_too_small_for_its_limits_is_refused(chatml):
+    view = ViewSettings(window=64, target_limit=60, context_limit=40)
+    with pytest.raises(InputError, match="too small"):
+        conversation_rows(conversation(["hi"]), chatml, "user", view)

@@ -1,0 +1,85 @@
+"""Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
+from usersim.checkpoints import resolve_checkpoint
+from usersim.conversation import Conversation
+from usersim.errors import InputError
+from usersim.files import fingerprint, read_conversations
+from usersim.perplexity import (
+    TargetScore,
+    end_table,
+    nll_difference,
+    perplexity_table,
+    score_rows,
+)
+from usersim.rows import conversation_rows
+from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint
+
+
+class TrainSettings(FitSettings):
+    """How UserGPT is trained."""
+
+
+def train_user(
+    settings: TrainSettings, base: str, people: Path, out: Path, seed: int = 0
+) -> dict[str, Any]:
+    """Train UserGPT from `base` on people/train.parquet, save it at `out`, return its figures.
+
+    Perplexity is over user turns of people/test.parquet, whom training has not seen; "before" is
+    the same weights, shown the same template and the same view of the conversation.
+    """
+    checkpoint = resolve_checkpoint(base)
+    chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("user", FREE_SYSTEM)
+    rows_of = partial(conversation_rows, chat=chat, target="user", view=settings.view)
+    train = read_people(people / "train.parquet")
+    drawn = draw_rows(train, rows_of, settings.train_tokens, seed)
+    held_out = pick(read_people(people / "test.parquet"), settings.eval_conversations, seed)
+    test = [row for c in held_out for row in rows_of(c)]
+
+    model = load_model(checkpoint, training=True)
+    before = score_rows(model, test, chat.end_of_conversation_id, "perplexity before")
+    model, figures = fit(model, drawn, chat, settings, seed)
+    after = score_rows(model, test, chat.end_of_conversation_id, "perplexity after")
+    report = {
+        "base": base,
+        "perplexity": perplexity_change(before, after) | {"conversations": len(held_out)},
+        "end": {"before": end_table(before), "after": end_table(after)},
+        "training": figures.to_dict(),
+    }
+    save_checkpoint(model, chat, out, {"base": base, "perplexity": report["perplexity"]})
+    return report
+
+
+def perplexity_change(
+    before: Sequence[TargetScore], after: Sequence[TargetScore]
+) -> dict[str, Any]:
+    """Perplexity of two scorings of the same turns: overall, by turn, and the paired change."""
+    first, second = perplexity_table(before), perplexity_table(after)
+    return {
+        "before": first["all"],
+        "after": second["all"],
+        "change": round(second["all"] / first["all"] - 1, 4),
+        "nll_difference": nll_difference(before, after).to_dict(),
+        "detail": {"before": first, "after": second},
+    }
+
+
+def read_people(path: Path) -> list[Conversation]:
+    """Conversations of a split. Raises InputError when it is missing or empty."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: run `realchat ingest` first")
+    conversations = read_conversations(path)
+    if not conversations:
+        raise InputError(f"{path} holds no conversation: ingest more data")
+    return conversations
+
+
+def pick(conversations: Sequence[Conversation], number: int, seed: int) -> list[Conversation]:
+    """`number` conversations, the same ones whatever the order of the input."""
+    ordered = sorted(conversations, key=lambda c: fingerprint([seed, c.id]))
+    return ordered[:number]
