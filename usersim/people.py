@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
-from usersim.cleaning import Cleaner, CleaningSettings
+from usersim.cleaning import Cleaner, CleaningSettings, outside_code
 from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
 from usersim.files import write_conversations, write_rejections
@@ -24,7 +24,6 @@ from usersim.sources import EMBEDDED, UNSTATED, Draft, Shape, read_source
 
 SPLITS = ("train", "dev", "test")
 Result = TypeVar("Result")
-View = Callable[[Conversation], str]
 
 
 class IngestSettings(Settings):
@@ -57,6 +56,23 @@ class IngestSettings(Settings):
     cleaning: CleaningSettings = CleaningSettings()
     """What cleaning refuses."""
 
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Of each view the similarity from which two conversations are duplicates."""
+        return {"opener": self.opener_threshold, "user_side": self.user_threshold}
+
+
+def _opener(conversation: Conversation) -> str:
+    return conversation.opener
+
+
+def _user_side(conversation: Conversation) -> str:
+    return "\n".join(conversation.user_turns)
+
+
+_VIEWS: dict[str, Callable[[Conversation], str]] = {"opener": _opener, "user_side": _user_side}
+"""What near-duplicates are looked for in; each is a stage of its own."""
+
 
 @dataclass(slots=True)
 class Funnel:
@@ -80,20 +96,22 @@ def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
     read or nothing of it is kept, WorldError when the disk refuses.
     """
     funnel, cleaner = Funnel(), Cleaner(settings.cleaning)
-    with track("ingest", total=7, unit="stages") as bar:
+    with track("ingest", total=8, unit="stages") as bar:
         drafts = _step(bar, "read", lambda: _read(settings, funnel))
         merged = _step(bar, "merge", lambda: _merge(settings, drafts, funnel))
         cleaned = _step(bar, "clean", lambda: _clean(merged, cleaner, funnel))
         spoken = _step(bar, "language", lambda: _speaking(settings, cleaned, funnel))
-        distinct = _step(bar, "duplicates", lambda: _distinct(settings, spoken, funnel))
-        splits = _step(bar, "split", lambda: _split(settings, distinct))
+        neighbours = _step(bar, "compare", lambda: _compare(settings, spoken))
+        kept = _step(bar, "duplicates", lambda: _distinct(settings, neighbours, funnel))
+        splits = _step(bar, "split", lambda: _split(settings, neighbours, kept))
         _step(bar, "write", lambda: _write(out, splits, funnel))
-    if not distinct:
+    if not kept:
         counts = Counter(r.reason for r in funnel.rejected)
         raise InputError(
             f"no conversation of {settings.source} was kept: {_counted(counts)}; "
             f"each is in {out / 'rejected.parquet'} with its reason"
         )
+    distinct = [spoken[n] for n in kept]
     return {
         "funnel": [stage.to_dict() for stage in funnel.stages],
         "splits": {name: len(splits[name]) for name in SPLITS},
@@ -184,14 +202,14 @@ def _conversation(cleaned: Draft | Rejection) -> Conversation | Rejection:
 def _speaking(
     settings: IngestSettings, conversations: Sequence[Conversation], funnel: Funnel
 ) -> list[Conversation]:
-    """Conversations in the language; where the user side cannot tell, the whole decides."""
+    """Conversations in the language; where a user side (code, "hi") cannot tell, answers do."""
     if settings.language is None:
         return list(conversations)
     identify = LanguageId()
     found = identify.detect([_user_side(c) for c in conversations])
     unsure = [n for n, language in enumerate(found) if language.code == UNDETERMINED]
-    wholes = ["\n".join(m.content for m in conversations[n].messages) for n in unsure]
-    for n, language in zip(unsure, identify.detect(wholes), strict=True):
+    answers = [outside_code("\n".join(conversations[n].assistant_turns)) for n in unsure]
+    for n, language in zip(unsure, identify.detect(answers), strict=True):
         found[n] = language
     kept, rejected = [], []
     for conversation, language in zip(conversations, found, strict=True):
@@ -205,39 +223,54 @@ def _speaking(
     return kept
 
 
-def _distinct(
-    settings: IngestSettings, conversations: list[Conversation], funnel: Funnel
-) -> list[Conversation]:
-    views: list[tuple[str, View, float]] = [
-        ("opener", _opener, settings.opener_threshold),
-        ("user_side", _user_side, settings.user_threshold),
-    ]
-    for name, view, threshold in views:
-        texts = [view(c) for c in conversations]
-        pairs = near_duplicate_pairs(texts, threshold, Shingling(settings.shingle_words))
-        kept, rejected = _best_of_clusters(conversations, texts, clusters(len(texts), pairs), name)
-        funnel.enter(FunnelStage.of(f"{name}s", len(texts), kept, rejected), rejected)
-        conversations = kept
-    return conversations
+@dataclass(slots=True)
+class Neighbours:
+    """Near-duplicates among `conversations`, by what is compared; down to the loosest threshold."""
+
+    conversations: list[Conversation]
+    pairs: dict[str, list[Pair]]
+
+    def groups(self, threshold: float, *names: str) -> list[list[int]]:
+        """Clusters of positions by the pairs of these names at or above a threshold."""
+        pairs = [pair for name in names for pair in self.pairs[name] if pair.jaccard >= threshold]
+        return clusters(len(self.conversations), pairs)
+
+
+def _compare(settings: IngestSettings, conversations: list[Conversation]) -> Neighbours:
+    """One comparison, at the loosest threshold, serves both the duplicates and the split."""
+    shingling, found = Shingling(settings.shingle_words), dict[str, list[Pair]]()
+    for name, view in _VIEWS.items():
+        loosest = min(settings.thresholds[name], settings.split_threshold)
+        found[name] = near_duplicate_pairs([view(c) for c in conversations], loosest, shingling)
+    return Neighbours(conversations, found)
+
+
+def _distinct(settings: IngestSettings, neighbours: Neighbours, funnel: Funnel) -> list[int]:
+    """Positions of the best conversation of every cluster, first by openers, then by user sides."""
+    kept = list(range(len(neighbours.conversations)))
+    for name in _VIEWS:
+        num_in, alive = len(kept), set(kept)
+        groups = neighbours.groups(settings.thresholds[name], name)
+        living = [[n for n in members if n in alive] for members in groups]
+        kept, rejected = _best_of_clusters(neighbours.conversations, living, name)
+        funnel.enter(FunnelStage.of(f"{name}s", num_in, kept, rejected), rejected)
+    return kept
 
 
 def _best_of_clusters(
-    conversations: Sequence[Conversation],
-    texts: Sequence[str],
-    groups: Iterable[Sequence[int]],
-    name: str,
-) -> tuple[list[Conversation], list[Rejection]]:
+    conversations: Sequence[Conversation], groups: Iterable[Sequence[int]], name: str
+) -> tuple[list[int], list[Rejection]]:
     """Of every cluster the conversation with most rounds; the others rejected, naming it."""
-    kept, rejected = set[int](), []
-    for members in groups:
+    view, kept, rejected = _VIEWS[name], [], []
+    for members in filter(None, groups):
         best = max(members, key=lambda n: _worth(conversations[n]))
-        kept.add(best)
-        for n in members:
-            if n != best:
-                reason = f"same_{name}" if texts[n] == texts[best] else f"similar_{name}"
-                detail = f"in a cluster of {len(members)} with {conversations[best].id}"
-                rejected.append(Rejection.of(conversations[n], f"{name}s", reason, detail))
-    return [conversations[n] for n in sorted(kept)], rejected
+        kept.append(best)
+        for conversation in (conversations[n] for n in members if n != best):
+            same = view(conversation) == view(conversations[best])
+            reason = f"same_{name}" if same else f"similar_{name}"
+            detail = f"in a cluster of {len(members)} with {conversations[best].id}"
+            rejected.append(Rejection.of(conversation, f"{name}s", reason, detail))
+    return sorted(kept), rejected
 
 
 def _worth(conversation: Conversation) -> tuple[int, bool, str]:
@@ -246,42 +279,26 @@ def _worth(conversation: Conversation) -> tuple[int, bool, str]:
 
 
 def _split(
-    settings: IngestSettings, conversations: Sequence[Conversation]
+    settings: IngestSettings, neighbours: Neighbours, kept: Sequence[int]
 ) -> dict[str, list[Conversation]]:
-    """Test and dev from conversations without a neighbour anywhere, by the hash of their ids."""
-    alone = _without_neighbours(settings, conversations)
-    candidates = sorted((conversations[n] for n in alone), key=_by_hash(settings))
-    num_test = min(settings.test, len(conversations) // 5)
-    num_dev = min(settings.dev, len(conversations) // 10)
-    held = dict.fromkeys((c.id for c in candidates[:num_test]), "test")
-    held |= dict.fromkeys((c.id for c in candidates[num_test : num_test + num_dev]), "dev")
+    """Test and dev from conversations without a kept neighbour, by the hash of their ids."""
+    found, alive = neighbours.conversations, set(kept)
+    groups = neighbours.groups(settings.split_threshold, *_VIEWS)
+    living = ([n for n in members if n in alive] for members in groups)
+    alone = [found[members[0]] for members in living if len(members) == 1]
+    alone.sort(key=_by_hash(settings))
+    num_test, num_dev = min(settings.test, len(kept) // 5), min(settings.dev, len(kept) // 10)
+    held = dict.fromkeys((c.id for c in alone[:num_test]), "test")
+    held |= dict.fromkeys((c.id for c in alone[num_test : num_test + num_dev]), "dev")
     splits: dict[str, list[Conversation]] = {name: [] for name in SPLITS}
-    for conversation in conversations:
-        splits[held.get(conversation.id, "train")].append(conversation)
+    for n in kept:
+        splits[held.get(found[n].id, "train")].append(found[n])
     return splits
-
-
-def _without_neighbours(
-    settings: IngestSettings, conversations: Sequence[Conversation]
-) -> list[int]:
-    shingling, pairs = Shingling(settings.shingle_words), list[Pair]()
-    for view in (_opener, _user_side):
-        texts = [view(c) for c in conversations]
-        pairs += near_duplicate_pairs(texts, settings.split_threshold, shingling)
-    return [members[0] for members in clusters(len(conversations), pairs) if len(members) == 1]
 
 
 def _by_hash(settings: IngestSettings) -> Callable[[Draft | Conversation], bytes]:
     """An order of records that depends on nothing but their ids and the seed."""
     return lambda record: hashlib.sha256(f"{settings.seed}:{record.id}".encode()).digest()
-
-
-def _opener(conversation: Conversation) -> str:
-    return conversation.opener
-
-
-def _user_side(conversation: Conversation) -> str:
-    return "\n".join(conversation.user_turns)
 
 
 def _write(out: Path, splits: dict[str, list[Conversation]], funnel: Funnel) -> None:
