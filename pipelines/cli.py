@@ -196,10 +196,12 @@ def chat(
     debug: Debug = False,
 ) -> None:
     """Talk to a model in the terminal."""
+    named = opened(Options(None, run), None)[1].model_named(model)
     from assistant.chat import chat as talk
+    from pipelines.stage_process import quieten
 
-    folder = opened(Options(None, run), None)[1]
-    talk(folder.model_named(model))
+    quieten()
+    talk(named)
 
 
 @app.command()

@@ -219,7 +219,7 @@ def _find(path: Path) -> Path:
     shipped = {p.stem: p for p in sorted(SHIPPED.glob("*.yaml"))}
     if str(path) in shipped:
         return shipped[str(path)]
-    raise InputError(f"no recipe {path}; shipped with realchat: {', '.join(shipped) or 'none'}")
+    raise InputError(f"no recipe {path}; shipped ones: {', '.join(shipped) or 'none'}")
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

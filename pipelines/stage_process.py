@@ -91,6 +91,12 @@ def environment(stage: Stage, recipe: dict[str, Any]) -> dict[str, str]:
     return wanted | os.environ
 
 
+def quieten() -> None:
+    """Tell the libraries of this process to keep to themselves what nobody asked for."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
 def _about(stage: Stage, recipe: Recipe) -> str:
     expected = recipe.expected_seconds.get(stage.name)
     return f" (about {duration(expected)} on two cores)" if expected else ""
