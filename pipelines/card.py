@@ -107,7 +107,8 @@ def size_category(n: int) -> str:
 
 def cell(value: Any) -> str:
     """A value as text that cannot break out of a Markdown table or become markup."""
-    text = " ".join(_printable(str(value)).split())
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = " ".join(_printable(text).split())
     return re.sub(r"([\\`*\[\]<>#|~]|(?<!\w)_|_(?!\w))", r"\\\1", text) or "-"
 
 

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipelines.dedup import EXACT_REASONS, Candidate, DedupSettings, Duplicate, deduplicate
 from pipelines.filters import FilterSettings, deciding, judge, tags_of
-from usersim.conversation import Conversation, Rejection
+from usersim.conversation import Conversation, Rejection, conversation_schema
 from usersim.errors import InputError
 from usersim.files import read_rows, write_conversations, write_rejections, write_table
 from usersim.funnel import FunnelStage
@@ -30,6 +30,7 @@ from usersim.settings import Settings
 if TYPE_CHECKING:
     from usersim.language import Language
 
+SPEAKERS = ("user", "assistant")
 FILTERS, EXACT, NEAR = "filters", "exact duplicates", "near-duplicates"
 
 
@@ -94,31 +95,47 @@ def _shards(folder: Path) -> list[Path]:
     return shards
 
 
+def _num_rows(path: Path) -> int:
+    """How many rows a shard holds. Raises InputError unless its columns are a conversation's."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        parquet = pq.ParquetFile(path)
+        found, num_rows = parquet.schema_arrow, parquet.metadata.num_rows
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"cannot read {path} as Parquet: {error}") from error
+    if missing := {"id", "messages"} - set(found.names):
+        raise InputError(f"{path} has no column {' and no '.join(sorted(missing))}")
+    for column in conversation_schema():
+        if column.name in found.names and found.field(column.name).type != column.type:
+            kind = found.field(column.name).type
+            raise InputError(f"{path}: column {column.name} is {kind}, it should be {column.type}")
+    return int(num_rows)
+
+
 def _rows(number: int, path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    rows = read_rows(path)
-    if rows and not {"id", "messages"} <= rows[0].keys():
-        raise InputError(f"{path} has no columns `id` and `messages`: not a file of conversations")
-    return (((number, i), row) for i, row in enumerate(rows))
+    return (((number, i), row) for i, row in enumerate(read_rows(path)))
 
 
 def _judge_all(shards: Sequence[Path], settings: CurateSettings) -> _Judged:
     judged = _Judged()
     languages = LanguageId()
-    with track("curate", total=len(shards), unit="shards") as bar:
+    total = sum(_num_rows(path) for path in shards)
+    with track("curate", total=total, unit="conversations") as bar:
         for number, path in enumerate(shards):
             readable = []
             for place, row in _rows(number, path):
-                judged.tokens[place] = (row.get("user_tokens") or 0) + (
-                    row.get("assistant_tokens") or 0
-                )
-                conversation = _readable(place, row, judged)
-                if conversation:
+                judged.tokens[place] = sum(row.get(f"{r}_tokens") or 0 for r in SPEAKERS)
+                if conversation := _readable(place, row, judged):
                     readable.append((place, conversation))
+                else:
+                    bar.advance()
             found = languages.detect(["\n".join(c.user_turns) for _, c in readable])
             for (place, conversation), language in zip(readable, found, strict=True):
                 _judge_one(place, conversation, language, settings.filters, judged)
-            bar.advance()
-            bar.note(f"{len(judged.rejected)} rejected so far")
+                bar.advance()
+            bar.note(f"{len(judged.rejected)} rejected by the filters")
     return judged
 
 

@@ -155,7 +155,10 @@ def test_no_shards_and_foreign_files_are_input_errors(tmp_path):
         curate(CurateSettings(), tmp_path / "none", tmp_path / "c", tmp_path / "r.parquet")
     path = tmp_path / "conversations" / "part-00000.parquet"
     write_table(path, pa.table({"text": ["hello"]}))
-    with pytest.raises(InputError, match="no columns"):
+    with pytest.raises(InputError, match="no column id and no messages"):
+        curate(CurateSettings(), path.parent, tmp_path / "c", tmp_path / "r.parquet")
+    write_table(path, pa.table({"id": ["a"], "messages": ["hello"]}))
+    with pytest.raises(InputError, match="column messages is string"):
         curate(CurateSettings(), path.parent, tmp_path / "c", tmp_path / "r.parquet")
     path.write_text("this is not Parquet")
     with pytest.raises(InputError, match="cannot read"):

@@ -1,3 +1,5 @@
+import codecs
+
 import pytest
 from pydantic import ValidationError
 
@@ -176,7 +178,8 @@ def test_people_may_retry_but_not_for_ever():
     assert reasons(*loops) == ["repeated_turn"]
 
 
-def test_the_slur_list_ignores_ordinary_words():
+def test_the_slur_list_finds_plurals_and_ignores_ordinary_words():
+    assert is_slur(codecs.decode("xvxrf", "rot13"))
     assert not any(is_slur(word) for word in ("spice", "niggle", "snigger", "class", "chink"))
 
 
