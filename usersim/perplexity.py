@@ -122,7 +122,7 @@ def _bootstrap(sums: Sequence[tuple[float, int]]) -> Interval:
 
 
 def perplexity(scores: Iterable[TargetScore], where: Callable[[TargetScore], bool]) -> float | None:
-    """The exponential of the mean nats per token over the turns that `where` picks; None without any."""
+    """The exponential of the mean nats per token over what `where` picks; None without any."""
     nll, tokens = _sums(s for s in scores if not s.is_end and where(s))
     return round(math.exp(nll / tokens), 3) if tokens else None
 

@@ -25,8 +25,8 @@ class ViewSettings(Settings):
     target_limit: int = 256
     """A labelled turn is cut after so many; a cut turn gets no end-of-turn label."""
     context_limit: int = 96
-    """The other side's turns keep their first 3/4 and last 1/4 of so many: the assistant writes 78 %
-    of ShareGPT, and people react mostly to how an answer begins and ends."""
+    """The other side's turns keep their first 3/4 and last 1/4 of so many: the assistant writes
+    78 % of ShareGPT, and people react mostly to how an answer begins and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _windows(turns: Sequence[_Turn], room: int) -> list[list[tuple[_Turn, bool]]
 
 
 def _context(before: Sequence[_Turn], room: int) -> list[_Turn]:
-    """What a new window begins with: the turn reacted to, and earlier ones in a third of the room."""
+    """What a new window begins with: the turn reacted to, earlier ones in a third of the room."""
     context: list[_Turn] = []
     used = 0
     for turn in reversed(before):
