@@ -60,7 +60,7 @@ class _Writer(HTMLParser):
             self._start_in_pre(tag, dict(attrs))
         elif tag in {"ul", "ol"}:
             self._lists.append(1 if tag == "ol" else 0)
-            self._write("\n" if len(self._lists) > 1 else "\n\n")
+            self._write("" if len(self._lists) > 1 else "\n\n")
         else:
             self._start(tag, dict(attrs))
 
@@ -79,8 +79,9 @@ class _Writer(HTMLParser):
         else:
             heading = re.fullmatch(r"h([1-6])", tag)
             opening = "\n\n" + "#" * int(heading[1]) + " " if heading else _opening(tag)
-            # A paragraph in a list item goes on in the item's line.
-            self._write("" if tag == "p" and self._lists else opening)
+            # The first paragraph of a list item stands in the item's line.
+            begins_item = bool(self._lists) and self._pieces[-1].endswith((". ", "* "))
+            self._write("" if tag == "p" and begins_item else opening)
 
     def _start_in_pre(self, tag: str, attrs: dict[str, str | None]) -> None:
         self._pre += tag == "pre"
@@ -104,7 +105,7 @@ class _Writer(HTMLParser):
             self._write("" if self._lists else "\n\n")
         elif tag == "a" and self._links:
             self._write(f"]({self._links.pop()})")
-        else:
+        elif not (tag == "p" and self._lists):
             self._write("\n\n" if re.fullmatch(r"h[1-6]", tag) else _closing(tag))
 
     def _end_in_pre(self, tag: str) -> None:

@@ -195,7 +195,9 @@ def _broken_tail(name: str, rest: str) -> Raw:
     try:
         json.loads(rest)
     except json.JSONDecodeError as error:
-        cut = error.msg.startswith("Unterminated") or error.pos >= len(rest) - len("false")
+        # What stands at the error is nothing, or the beginning of true, false, null or a number.
+        begun = re.fullmatch(r"[a-z]{0,4}|-", rest[error.pos :])
+        cut = begun or error.msg.startswith("Unterminated")
         reason, detail = "truncated_json" if cut else "not_json", str(error)
     except RecursionError as error:
         reason, detail = "not_json", str(error)

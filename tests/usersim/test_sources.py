@@ -1,0 +1,155 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from usersim import sources
+from usersim.conversation import Message, Rejection
+from usersim.errors import InputError, WorldError
+from usersim.sources import Draft, read_source
+
+HELLO = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi. What can I do?"}]
+PLAIN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}]
+
+
+def read(path, **settings):
+    return list(read_source(str(path), **settings))
+
+
+def written(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def lines(*records):
+    return "\n".join(json.dumps(record) for record in records)
+
+
+class TestShapes:
+    def test_sharegpt_list(self, tmp_path):
+        text = json.dumps([{"id": "a_0", "conversations": HELLO}], indent=2)
+        (draft,) = read(written(tmp_path / "talk.json", text), license_name="CC0-1.0")
+        assert draft == Draft(
+            id="a_0",
+            messages=(Message("user", "Hello"), Message("assistant", "Hi. What can I do?")),
+            source="talk",
+            license="CC0-1.0",
+            scraped=True,
+        )
+
+    def test_messages_lines_name_their_records_and_keep_their_license(self, tmp_path):
+        text = lines({"messages": PLAIN}, {"id": 7, "messages": PLAIN, "license": "MIT"})
+        first, second = read(written(tmp_path / "talk.jsonl", text))
+        assert (first.id, first.license, first.scraped) == ("talk-0", "unstated", False)
+        assert (second.id, second.license) == ("7", "MIT")
+
+    def test_parquet(self, tmp_path):
+        table = pa.Table.from_pylist([{"id": "x", "messages": PLAIN, "extra": 1}] * 3)
+        pq.write_table(table, tmp_path / "talk.parquet")
+        assert [d.messages[0].content for d in read(tmp_path / "talk.parquet")] == ["Hello"] * 3
+
+    def test_a_folder_is_its_files_in_order(self, tmp_path):
+        written(tmp_path / "b.jsonl", lines({"messages": PLAIN}))
+        written(tmp_path / "a.json", json.dumps([{"conversations": HELLO}]))
+        written(tmp_path / "notes.txt", "not data")
+        assert [d.id for d in read(tmp_path)] == ["a-0", "b-0"]
+
+    def test_a_forced_shape_reads_no_other(self, tmp_path):
+        path = written(tmp_path / "talk.jsonl", lines({"conversations": HELLO}))
+        (rejected,) = read(path, shape="messages")
+        assert rejected.reason == "unknown_shape"
+
+    def test_byte_order_mark_and_blank_lines(self, tmp_path):
+        text = "\ufeff" + lines({"messages": PLAIN}) + "\n\n   \n" + lines({"messages": PLAIN})
+        assert len(read(written(tmp_path / "talk.jsonl", text))) == 2
+
+
+class TestBadRows:
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            ("{broken", "not_json"),
+            ("[1, 2", "not_json"),
+            ('"just text"', "unknown_shape"),
+            ('{"text": "no turns"}', "unknown_shape"),
+            ('{"messages": []}', "empty_conversation"),
+            ('{"messages": "Hello"}', "malformed_message"),
+            ('{"messages": [7]}', "malformed_message"),
+            ('{"messages": [{"role": "user"}]}', "malformed_message"),
+            ('{"messages": [{"role": "user", "content": null}]}', "malformed_message"),
+            ('{"messages": [{"role": ["user"], "content": "x"}]}', "malformed_message"),
+            ('{"messages": [{"role": "human", "content": "x"}]}', "unknown_role"),
+            ('{"conversations": [{"from": "tool", "value": "x"}]}', "unknown_role"),
+            (r'{"messages": [{"role": "user", "content": "half \ud83d"}]}', "not_utf8"),
+            (b'{"messages": [{"role": "user", "content": "\xff\xfe"}]}', "not_utf8"),
+            ("[" * 100_000, "not_json"),
+        ],
+    )
+    def test_is_quarantined_with_its_reason_and_text(self, tmp_path, line, reason):
+        good = lines({"messages": PLAIN}).encode()
+        bad = line if isinstance(line, bytes) else line.encode()
+        path = written(tmp_path / "talk.jsonl", good + b"\n" + bad + b"\n" + good)
+        first, rejected, last = read(path)
+        assert isinstance(first, Draft)
+        assert isinstance(last, Draft)
+        assert isinstance(rejected, Rejection)
+        assert (rejected.reason, rejected.stage, rejected.id) == (reason, "read", "talk-1")
+        assert rejected.record
+        rejected.record.encode()  # whatever came in, the quarantine can be written
+
+    @pytest.mark.parametrize("cut", [2, 5, 6, 20, 40, 60, 75])
+    def test_a_list_cut_off_keeps_what_is_whole(self, tmp_path, cut):
+        whole = json.dumps([{"id": f"r{n}_0", "conversations": HELLO} for n in range(5)])
+        *kept, tail = read(written(tmp_path / "talk.json", whole[:-cut]))
+        assert [d.id for d in kept] == ["r0_0", "r1_0", "r2_0", "r3_0"]
+        assert (tail.id, tail.reason) == ("r4_0", "truncated_json")
+
+    def test_a_list_broken_in_its_middle_keeps_what_is_before(self, tmp_path):
+        record = json.dumps({"conversations": HELLO})
+        path = written(tmp_path / "talk.json", f'[{record}, {{"id" ! 1}}, {record}]')
+        kept, tail = read(path)
+        assert isinstance(kept, Draft)
+        assert tail.reason == "not_json"
+
+    def test_a_broken_tail_is_named_by_its_id(self, tmp_path):
+        whole = json.dumps([{"id": f"r{n}_0", "conversations": HELLO} for n in range(2)])
+        tail = read(written(tmp_path / "talk.json", whole[:-30]))[-1]
+        assert (tail.id, tail.reason) == ("r1_0", "truncated_json")
+        assert tail.record.startswith('{"id": "r1_0"')
+
+    def test_bytes_that_are_not_utf8_in_a_list_cost_one_record(self, tmp_path):
+        whole = json.dumps([{"conversations": HELLO}, {"conversations": HELLO}]).encode()
+        first, second = read(written(tmp_path / "talk.json", whole.replace(b"Hello", b"H\xff", 1)))
+        assert first.reason == "not_utf8"
+        assert isinstance(second, Draft)
+
+    def test_long_lists_are_read_in_blocks(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sources, "_BLOCK", 7)
+        records = [{"id": f"é{n}_0", "conversations": HELLO} for n in range(30)]
+        path = written(tmp_path / "talk.json", json.dumps(records, ensure_ascii=False, indent=1))
+        assert [d.id for d in read(path)] == [r["id"] for r in records]
+
+
+class TestNothingToRead:
+    def test_no_such_path(self, tmp_path):
+        with pytest.raises(InputError, match="no source at"):
+            read(tmp_path / "absent.jsonl")
+
+    def test_a_folder_without_data(self, tmp_path):
+        with pytest.raises(InputError, match=r"\.parquet file in"):
+            read(tmp_path)
+
+    @pytest.mark.parametrize("text", ["", "\n \n", "\ufeff"])
+    def test_an_empty_file(self, tmp_path, text):
+        with pytest.raises(InputError, match="is empty"):
+            read(written(tmp_path / "talk.jsonl", text))
+
+    def test_a_broken_parquet_file(self, tmp_path):
+        with pytest.raises(InputError, match="as Parquet"):
+            read(written(tmp_path / "talk.parquet", b"PAR1 and nothing else"))
+
+    def test_embedded_conversations_not_installed(self, monkeypatch):
+        monkeypatch.setattr(sources, "find_spec", lambda _name: None)
+        with pytest.raises(WorldError, match="make setup"):
+            read("sharegpt")
