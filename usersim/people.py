@@ -15,7 +15,7 @@ from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
 from usersim.files import write_conversations, write_rejections
 from usersim.funnel import FunnelStage
-from usersim.language import UNDETERMINED, LanguageId
+from usersim.language import UNDETERMINED, Language, LanguageId
 from usersim.merging import merge
 from usersim.neardup import Pair, Shingling, clusters, near_duplicate_pairs
 from usersim.progress import Track, track
@@ -24,6 +24,7 @@ from usersim.sources import EMBEDDED, UNSTATED, Draft, Shape, read_source
 
 SPLITS = ("train", "dev", "test")
 Result = TypeVar("Result")
+_SURE = 0.9  # a user side is in another language when the model is this sure of it
 
 
 class IngestSettings(Settings):
@@ -202,14 +203,18 @@ def _conversation(cleaned: Draft | Rejection) -> Conversation | Rejection:
 def _speaking(
     settings: IngestSettings, conversations: Sequence[Conversation], funnel: Funnel
 ) -> list[Conversation]:
-    """Conversations in the language; where a user side (code, "hi") cannot tell, answers do."""
+    """Conversations in the language; where a user side cannot tell, the answers do.
+
+    Code, "hi" and product names mislead: of the user sides told to be in another language at less
+    than 0.9, a third was English.
+    """
     if settings.language is None:
         return list(conversations)
     identify = LanguageId()
     found = identify.detect([_user_side(c) for c in conversations])
-    unsure = [n for n, language in enumerate(found) if language.code == UNDETERMINED]
-    answers = [outside_code("\n".join(conversations[n].assistant_turns)) for n in unsure]
-    for n, language in zip(unsure, identify.detect(answers), strict=True):
+    doubtful = [n for n, told in enumerate(found) if _is_doubtful(told, settings.language)]
+    answers = [outside_code("\n".join(conversations[n].assistant_turns)) for n in doubtful]
+    for n, language in zip(doubtful, identify.detect(answers), strict=True):
         found[n] = language
     kept, rejected = [], []
     for conversation, language in zip(conversations, found, strict=True):
@@ -221,6 +226,10 @@ def _speaking(
         rejected.append(Rejection.of(conversation, "language", reason, detail))
     funnel.enter(FunnelStage.of("language", len(conversations), kept, rejected), rejected)
     return kept
+
+
+def _is_doubtful(told: Language, wanted: str) -> bool:
+    return told.code == UNDETERMINED or (told.code != wanted and told.probability < _SURE)
 
 
 @dataclass(slots=True)
