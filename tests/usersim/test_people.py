@@ -174,6 +174,13 @@ def test_nothing_kept_is_the_callers_error_and_leaves_the_reasons(tmp_path):
     with pytest.raises(InputError, match="unknown_shape 3"):
         ingest(settings, tmp_path / "out")
     assert len(read_rows(tmp_path / "out" / "rejected.parquet")) == 3
+    assert not (tmp_path / "out" / "train.parquet").exists()
+
+
+def test_a_source_without_records(tmp_path):
+    (tmp_path / "none.json").write_text("[]")
+    with pytest.raises(InputError, match="holds no records"):
+        ingest(IngestSettings(source=str(tmp_path / "none.json")), tmp_path / "out")
 
 
 def test_a_full_disk_is_the_worlds_fault(tmp_path):

@@ -136,6 +136,10 @@ class TestNothingToRead:
         with pytest.raises(InputError, match="no source at"):
             read(tmp_path / "absent.jsonl")
 
+    def test_a_path_the_system_refuses(self):
+        with pytest.raises(InputError, match="cannot read"):
+            read("x" * 5000)
+
     def test_a_folder_without_data(self, tmp_path):
         with pytest.raises(InputError, match=r"\.parquet file in"):
             read(tmp_path)
