@@ -1,7 +1,6 @@
 """Training the assistant on a corpus: the same `fit`, the mask on the assistant's turns."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from usersim.conversation import Conversation
 from usersim.errors import InputError
 from usersim.files import read_conversations
 from usersim.perplexity import TargetScore, mean_nll, nll_difference, score_rows
-from usersim.rows import ViewSettings, conversation_rows
-from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint
+from usersim.rows import ViewSettings
+from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint, windows
 from usersim.train import pick, read_people
 
 
@@ -37,7 +36,7 @@ def train_assistant(
     """
     checkpoint = resolve_checkpoint(base)
     chat = ChatFormat.of(load_tokenizer(checkpoint))
-    rows_of = partial(conversation_rows, chat=chat, target="assistant", view=settings.view)
+    rows_of = windows(chat, "assistant", settings)
     drawn = draw_rows(read_split(corpus, "train"), rows_of, settings.train_tokens, seed)
     held_out = {
         "real": answered(read_people(people / "test.parquet")),

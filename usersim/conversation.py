@@ -1,4 +1,4 @@
-"""The one record that travels through every stage: a conversation between a user and an assistant."""
+"""The one record that travels through every stage: a conversation of a user and an assistant."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 StopReason = Literal[
-    "user_ended",  # the user's own decision: the last turn we know of was theirs to follow and they left
+    "user_ended",  # the user's own decision: an answer was there and they left
     "cut",  # a real conversation whose record breaks off before its end
     "max_rounds",  # the hard cap on rounds
     "token_budget",  # the next turn would not fit in the context
@@ -39,7 +39,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """Messages that alternate user, assistant, ... after an optional system message, with their lineage.
+    """Messages that alternate user, assistant, ... after an optional system message; their lineage.
 
     Raises InputError when made from messages that do not alternate, are empty, or have unknown
     roles; `InputError.args[1]`, the reason, is one of `empty_conversation`, `unknown_role`,
@@ -108,11 +108,13 @@ class Conversation:
 
 
 def messages_from(rows: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Messages made of `{role, content}` mappings; raises InputError("...", "malformed_message")."""
+    """Messages made of `{role, content}` mappings; else InputError, reason malformed_message."""
     try:
         return tuple(Message(row["role"], row["content"]) for row in rows)
     except (KeyError, TypeError) as error:
-        raise InputError(f"a message needs `role` and `content`: {error}", "malformed_message") from error
+        raise InputError(
+            f"a message needs `role` and `content`: {error}", "malformed_message"
+        ) from error
 
 
 def check_messages(messages: Sequence[Message]) -> None:
@@ -130,13 +132,16 @@ def _check_turn(position: int, message: Message) -> None:
     if message.role not in ROLES:
         raise InputError(f"turn {position}: unknown role {message.role!r}", "unknown_role")
     if message.role == "system":
-        raise InputError(f"turn {position}: a system message may only come first", "misplaced_system")
+        raise InputError(
+            f"turn {position}: a system message may only come first", "misplaced_system"
+        )
     if not isinstance(message.content, str) or not message.content.strip():
         raise InputError(f"turn {position}: empty {message.role} turn", "empty_turn")
     expected = "user" if position % 2 == 0 else "assistant"
     if message.role != expected:
         raise InputError(
-            f"turn {position}: {message.role} speaks where {expected} should", "roles_do_not_alternate"
+            f"turn {position}: {message.role} speaks where {expected} should",
+            "roles_do_not_alternate",
         )
 
 
@@ -147,7 +152,12 @@ def conversation_schema() -> "pa.Schema":
     text, count = pa.string(), pa.int64()
     message = pa.struct([("role", text), ("content", text)])
     columns = [("messages", pa.list_(message)), ("id", text), ("source", text), ("license", text)]
-    columns += [("stop_reason", text), ("user_model", text), ("assistant_model", text), ("recipe", text)]
+    columns += [
+        ("stop_reason", text),
+        ("user_model", text),
+        ("assistant_model", text),
+        ("recipe", text),
+    ]
     columns += [("seed", count), ("intent_id", text), ("persona_id", text)]
     columns += [("user_tokens", count), ("assistant_tokens", count)]
     return pa.schema(columns, metadata={"realchat_schema_version": str(SCHEMA_VERSION)})

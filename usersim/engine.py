@@ -1,4 +1,4 @@
-"""The engine: whatever turns a list of messages into a completion. One method, many implementations."""
+"""The engine: whatever turns messages into a completion. One method, many implementations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Sampling:
     seed: int | None = None
     min_tokens: int = 0
     end_bias: float = 0.0
-    """Added to the logit of the end-of-conversation token, where the model has one. -100 forbids it."""
+    """Added to the logit of the end-of-conversation token, where there is one; -100 forbids it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One generated turn. An empty `text` with `finish_reason` "stop" means: the speaker has left."""
+    """One generated turn. An empty `text` with `finish_reason` "stop": the speaker has left."""
 
     text: str
     finish_reason: FinishReason

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: temporary name, fsync, rename. And our Parquet and JSON."""
+"""Files that are either whole or absent (temporary name, fsync, rename); Parquet and JSON."""
 
 import hashlib
 import json
@@ -116,6 +116,6 @@ def file_hash(path: Path) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """A stable 16-digit hash of a JSON-like value, the same on every machine and in every process."""
+    """A stable 16-digit hash of a JSON-like value, the same on every machine, in every process."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

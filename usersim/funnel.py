@@ -1,4 +1,4 @@
-"""The funnel: what went into each stage, what was kept, and why the rest was not. Nothing vanishes."""
+"""The funnel: what each stage took in, what it kept, and why the rest was not. Nothing vanishes."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,12 @@ class FunnelStage:
 
     @classmethod
     def of(
-        cls, name: str, num_in: int, kept: Sequence[Any], rejected: Iterable[Rejection], unit: str = "conversations"
+        cls,
+        name: str,
+        num_in: int,
+        kept: Sequence[Any],
+        rejected: Iterable[Rejection],
+        unit: str = "conversations",
     ) -> "FunnelStage":
         """Counts taken from what a stage returned."""
         reasons = Counter(r.reason for r in rejected)
@@ -35,6 +40,10 @@ class FunnelStage:
     def to_dict(self) -> dict[str, Any]:
         """As it stands in metrics.json."""
         return {
-            "stage": self.name, "unit": self.unit, "in": self.num_in, "kept": self.num_kept,
-            "rejected": sum(self.reasons.values()), "reasons": self.reasons,
+            "stage": self.name,
+            "unit": self.unit,
+            "in": self.num_in,
+            "kept": self.num_kept,
+            "rejected": sum(self.reasons.values()),
+            "reasons": self.reasons,
         }

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from usersim.chat_format import ChatFormat
-from usersim.conversation import Conversation
+from usersim.conversation import Conversation, Role
 from usersim.errors import InputError, WorldError
 from usersim.files import write_json
 from usersim.progress import Track, track
-from usersim.rows import IGNORED, Row, ViewSettings
+from usersim.rows import IGNORED, Row, ViewSettings, conversation_rows
 from usersim.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,10 +40,13 @@ class FitSettings(Settings):
     learning_rate: float = 1e-3
     """For LoRA; full fine-tuning wants 1e-4 or less (above it forgets faster than it learns)."""
     warmup_share: float = 0.05
-    batch_rows: int = 4
+    batch_rows: int = 2
     """Rows that make one optimizer step."""
     micro_batch_rows: int = 1
     """Rows that go through the model at once; 1 pads nothing and is fastest on a CPU."""
+    windows_per_conversation: int = 2
+    """Windows taken from each conversation, from its beginning: minutes of training learn more from
+    many people than from all that a few of them typed. 0 takes all."""
     eval_conversations: int = 40
     """Held-out conversations that are scored before and after."""
     trl: dict[str, Any] = Field(default_factory=dict)
@@ -103,6 +106,18 @@ def draw_rows(
             raise InputError("nothing to train on: no conversation has a turn of the labelled side")
     generator.shuffle(drawn)
     return drawn
+
+
+def windows(
+    chat: ChatFormat, target: Role, settings: FitSettings
+) -> Callable[[Conversation], list[Row]]:
+    """What makes the rows of a conversation, as many as the settings take of it."""
+
+    def first_windows(conversation: Conversation) -> list[Row]:
+        rows = conversation_rows(conversation, chat, target, settings.view)
+        return rows[: settings.windows_per_conversation or None]
+
+    return first_windows
 
 
 def load_model(checkpoint: Path, *, training: bool) -> Any:
@@ -196,7 +211,7 @@ def _trainer(
         args=_arguments(settings, len(rows), seed),
         train_dataset=datasets.Dataset.from_dict(columns),
         processing_class=chat.tokenizer,
-        peft_config=_adapter(settings),
+        peft_config=_adapter(settings, chat),
         callbacks=[_reporting(bar)],
     )
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -259,7 +274,7 @@ def _arguments(settings: FitSettings, num_rows: int, seed: int) -> Any:
     )
 
 
-def _adapter(settings: FitSettings) -> Any:
+def _adapter(settings: FitSettings, chat: ChatFormat) -> Any:
     if not settings.lora_rank:
         return None
     from peft import LoraConfig
@@ -269,6 +284,9 @@ def _adapter(settings: FitSettings) -> Any:
         lora_alpha=2 * settings.lora_rank,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
+        # No model has ever said this token in a chat: without its own row in training, an adapter
+        # needs thousands of turns to make it likely at all.
+        trainable_token_indices=[chat.end_of_conversation_id] if chat.opens == "user" else None,
     )
 
 

@@ -1,7 +1,6 @@
 """Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from usersim.perplexity import (
     perplexity_table,
     score_rows,
 )
-from usersim.rows import conversation_rows
-from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint
+from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint, windows
 
 
 class TrainSettings(FitSettings):
@@ -35,7 +33,7 @@ def train_user(
     """
     checkpoint = resolve_checkpoint(base)
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("user", FREE_SYSTEM)
-    rows_of = partial(conversation_rows, chat=chat, target="user", view=settings.view)
+    rows_of = windows(chat, "user", settings)
     train = read_people(people / "train.parquet")
     drawn = draw_rows(train, rows_of, settings.train_tokens, seed)
     held_out = pick(read_people(people / "test.parquet"), settings.eval_conversations, seed)
