@@ -255,6 +255,8 @@ def _with_seed(recipe: type[Recipe], table: dict[str, Any]) -> dict[str, Any]:
     """Give the recipe's seed to the tables that have a seed field and were given none."""
     seed = table.get("seed", recipe.model_fields["seed"].default)
     result = _copied(table)
+    if not isinstance(seed, int):
+        return result  # refused where it stands, once
     for key in recipe.model_fields:
         model = _model_at(recipe, (key,))
         if model is not None and "seed" in model.model_fields:

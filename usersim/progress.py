@@ -112,9 +112,6 @@ class Track:
         return "" if left is None else f"{duration(left)} left"
 
 
-Bar = Track
-
-
 @contextmanager
 def track(title: str, total: int | None = None, unit: str = "steps") -> Iterator[Track]:
     """Show the progress of a block of work; yields the Track to advance.
