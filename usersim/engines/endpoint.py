@@ -1,0 +1,208 @@
+"""Any OpenAI-compatible chat server: a vLLM elsewhere, a vendor. One POST a turn, over httpx.
+
+Transient failures (no connection, timeout, 408, 409, 429, 5xx) are tried again with exponential
+backoff and full jitter (each pause is drawn from 0 to a doubling cap, or what `Retry-After` asks
+for), other refusals are final. The API key comes from an environment variable and appears in no
+message, log or error.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self
+
+from usersim.conversation import Message
+from usersim.engine import Completion, Sampling
+from usersim.errors import DeterministicError, EngineDead, InputError, TransientError
+
+if TYPE_CHECKING:
+    import httpx
+
+    from usersim.engines import EngineSpec
+
+PAUSE_S = 0.5  # cap of the first pause
+LONGEST_PAUSE_S = 30.0
+TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+DETAIL = 300  # characters of a server's refusal that are worth showing
+
+# What servers say when a prompt does not fit: OpenAI's code, vLLM's and llama.cpp's words.
+CONTEXT_FULL = (
+    "context_length_exceeded",
+    "maximum context length",
+    "context length",
+    "context size",
+    "too many tokens",
+    "prompt is too long",
+)
+
+Pause = Callable[[int, float | None], Awaitable[None]]
+"""Waits before try `n` (from 1); the number is what the server asked for, in seconds."""
+
+
+async def jittered_pause(tries: int, asked_s: float | None) -> None:
+    """Wait as the server asks, else 0 to 0.5 s, 1 s, 2 s ... up to 30 s."""
+    cap = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** (tries - 1))
+    wanted = min(asked_s, LONGEST_PAUSE_S) if asked_s is not None else random.uniform(0, cap)
+    await asyncio.sleep(wanted)
+
+
+class EndpointEngine:
+    """A model behind a chat completions endpoint. Made by `open`."""
+
+    def __init__(
+        self, spec: "EngineSpec", client: "httpx.AsyncClient", pause: Pause = jittered_pause
+    ) -> None:
+        self._spec = spec
+        self._client = client
+        self._pause = pause
+        self._slots = asyncio.Semaphore(spec.max_num_seqs)
+
+    @classmethod
+    def open(cls, spec: "EngineSpec", pause: Pause = jittered_pause) -> Self:
+        """The engine; nothing is sent yet. Raises InputError for a spec without URL or key."""
+        import httpx
+
+        if not spec.url.startswith(("http://", "https://")):
+            raise InputError(
+                f"endpoint {spec.model}: url is {spec.url!r}; give the server's base URL,"
+                " as http://localhost:8000/v1"
+            )
+        client = httpx.AsyncClient(
+            headers=_authorization(spec.key_variable),
+            timeout=spec.timeout_s,
+            verify=spec.url.startswith("https://"),  # loading certificates takes a while
+            limits=httpx.Limits(max_connections=spec.max_num_seqs),
+        )
+        return cls(spec, client, pause)
+
+    @property
+    def model(self) -> str:
+        """The model's name, for lineage."""
+        return self._spec.display_name
+
+    @property
+    def context_tokens(self) -> int:
+        """What the spec says; the server's own limit is found by its refusal."""
+        return self._spec.context_tokens
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """The next turn, by the server.
+
+        Raises TransientError when the tries are used up, EngineDead when nothing answers at the
+        URL, DeterministicError for a refusal (`context_full`, `not_authorized`, `engine_refused`)
+        or an answer that is not a chat completion (`malformed_answer`).
+        """
+        body = self._body(messages, sampling)
+        tries = 0
+        while True:
+            try:
+                async with self._slots:
+                    return await self._post(body)
+            except _Later as later:
+                tries += 1
+                if tries > self._spec.retries:
+                    raise later.final from later
+                await self._pause(tries, later.asked_s)
+
+    async def _post(self, body: dict[str, Any]) -> Completion:
+        import httpx
+
+        url = self._spec.url.rstrip("/") + "/chat/completions"
+        try:
+            response = await self._client.post(url, json=body)
+        except httpx.ConnectError as error:
+            raise _Later(
+                EngineDead(
+                    f"nothing answers at {self._spec.url} ({error}): start the server, or mend"
+                    " `url` in the recipe"
+                )
+            ) from error
+        except httpx.TimeoutException as error:
+            message = f"no answer within {self._spec.timeout_s:g} s from {self._spec.url}"
+            raise _Later(TransientError(message)) from error
+        except httpx.TransportError as error:
+            raise _Later(TransientError(f"{self._spec.url}: {error!r}")) from error
+        if response.status_code != HTTPStatus.OK:
+            raise self._refusal(response)
+        return _completion(response)
+
+    def _refusal(self, response: "httpx.Response") -> Exception:
+        status, text = response.status_code, response.text[:DETAIL]
+        what = f"{self._spec.url} answered {status}: {text}"
+        if status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _Later(TransientError(what), _seconds(response.headers.get("retry-after")))
+        if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            name = self._spec.key_variable or "key_variable (not set in the recipe)"
+            return DeterministicError(f"{what}; the key comes from {name}", "not_authorized")
+        full = any(sign in response.text.lower() for sign in CONTEXT_FULL)
+        return DeterministicError(what, "context_full" if full else "engine_refused")
+
+    def _body(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+        """The request. What is at its default is left out: not every server knows every field."""
+        body: dict[str, Any] = {
+            "model": self._spec.model,
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+        }
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        if sampling.min_tokens:
+            body["min_tokens"] = sampling.min_tokens
+        if sampling.repetition_penalty != 1:
+            body["repetition_penalty"] = sampling.repetition_penalty
+        return body
+
+    async def close(self) -> None:
+        """Close the connections. Calling it twice is allowed."""
+        await self._client.aclose()
+
+
+class _Later(Exception):
+    """Worth another try; `final` is what to raise when there are no more."""
+
+    def __init__(self, final: TransientError | EngineDead, asked_s: float | None = None) -> None:
+        super().__init__(str(final))
+        self.final = final
+        self.asked_s = asked_s
+
+
+def _authorization(variable: str) -> dict[str, str]:
+    if not variable:
+        return {}
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise InputError(f"the environment variable {variable}, for the API key, is not set")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _seconds(header: str | None) -> float | None:
+    """`Retry-After` in seconds; its other form, a date, is left to our own backoff."""
+    try:
+        return max(0.0, float(header)) if header else None
+    except ValueError:
+        return None
+
+
+def _completion(response: "httpx.Response") -> Completion:
+    """The first choice of a chat completion, as servers of all kinds write it."""
+    try:
+        body: Mapping[str, Any] = response.json()
+        choice = body["choices"][0]
+        text = choice["message"].get("content") or ""
+        usage = body.get("usage") or {}
+        details = usage.get("prompt_tokens_details") or {}
+        return Completion(
+            text=str(text),
+            finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
+            prompt_tokens=int(usage.get("prompt_tokens") or 0),
+            completion_tokens=int(usage.get("completion_tokens") or 0),
+            cached_tokens=int(details.get("cached_tokens") or 0),
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise DeterministicError(
+            f"not a chat completion: {response.text[:DETAIL]!r}", reason="malformed_answer"
+        ) from error

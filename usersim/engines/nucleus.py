@@ -1,0 +1,111 @@
+"""Nucleus sampling for vLLM on the CPU: the same distribution, without sorting the vocabulary.
+
+vLLM's own top-p sorts all logits of every row, which on a CPU halves the speed of a small model
+(measured: 241 against 454 tokens/s of a 135M model with 49,152 tokens, 64 at once, one thread).
+Here the likeliest `CANDIDATES` tokens of a row are found by a partial selection; their
+probabilities are taken under the whole row's normaliser, so that the nucleus among them is the
+exact one. A row whose nucleus is larger than that is sorted after all. Each draw needs one uniform
+number, a hash of (seed, position), so that it does not depend on what else is in the batch.
+
+The engine's process loads this module by name; nothing else imports it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch  # noqa: TID253 - loaded inside the engine's process only
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates  # noqa: TID253
+from vllm.v1.sample.logits_processor.interface import LogitsProcessor  # noqa: TID253
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.config import VllmConfig
+    from vllm.v1.sample.logits_processor.interface import BatchUpdate
+
+CANDIDATES = 256
+CHOSEN = 1e30
+"""The chosen token's logit: above every other, and still finite."""
+KEY = "nucleus"
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How one request's tokens are drawn."""
+
+    temperature: float
+    top_p: float
+    seed: int
+    so_far: list[int]
+    """The request's tokens so far; vLLM keeps it up to date."""
+
+    def uniform(self) -> float:
+        """The number in [0, 1) that decides the next token."""
+        digest = hashlib.blake2b(f"{self.seed} {len(self.so_far)}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64
+
+
+class NucleusDraw(LogitsProcessor):  # type: ignore[misc]
+    """Draws the next token of requests that carry `extra_args={"nucleus": [T, top_p, seed]}`.
+
+    Such requests are sent as greedy ones; the drawn token's logit is raised above all others. Runs
+    after vLLM's logit bias and before its penalties, which must therefore be off.
+    """
+
+    def __init__(
+        self, vllm_config: "VllmConfig", device: torch.device, is_pin_memory: bool
+    ) -> None:
+        self._draws: dict[int, Draw] = {}
+
+    def is_argmax_invariant(self) -> bool:
+        """It decides the argmax."""
+        return False
+
+    def update_state(self, batch_update: "BatchUpdate | None") -> None:
+        """Follow requests as they come, go and move in the batch."""
+        process_dict_updates(self._draws, batch_update, _draw_of)
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        """Raise one drawn token's logit in every row that asks for it."""
+        rows = [row for row in sorted(self._draws) if row < logits.shape[0]]
+        if not rows:
+            return logits
+        draws = [self._draws[row] for row in rows]
+        wanted = logits if len(rows) == logits.shape[0] else logits[rows]
+        logits[rows, draw_tokens(wanted, draws)] = CHOSEN
+        return logits
+
+
+def _draw_of(params: "SamplingParams", prompt: list[int] | None, so_far: list[int]) -> Draw | None:
+    given = (params.extra_args or {}).get(KEY)
+    if not given:
+        return None
+    temperature, top_p, seed = given
+    return Draw(temperature, top_p, seed, so_far)
+
+
+def draw_tokens(
+    logits: torch.Tensor, draws: list[Draw], candidates: int = CANDIDATES
+) -> torch.Tensor:
+    """One token id a row: `logits` is (rows, vocabulary), the result (rows,)."""
+    temperature = torch.tensor([d.temperature for d in draws], dtype=torch.float32)
+    scaled = logits.float() / temperature[:, None]
+    top_p = torch.tensor([d.top_p for d in draws], dtype=torch.float64)
+    uniform = torch.tensor([d.uniform() for d in draws], dtype=torch.float64)
+    normaliser = torch.logsumexp(scaled, dim=-1, keepdim=True)
+    best, tokens = scaled.topk(min(candidates, scaled.shape[-1]), dim=-1)
+    reached = (best - normaliser).double().exp().cumsum(dim=-1)
+    chosen = tokens.gather(1, _pick(reached, top_p, uniform)[:, None])[:, 0]
+    for row in (reached[:, -1] < top_p).nonzero()[:, 0].tolist():
+        best, tokens = scaled[row : row + 1].sort(dim=-1, descending=True)
+        whole = (best - normaliser[row]).double().exp().cumsum(dim=-1)
+        chosen[row] = tokens[0, _pick(whole, top_p[row : row + 1], uniform[row : row + 1])[0]]
+    return chosen
+
+
+def _pick(reached: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Rank drawn from the smallest set of likeliest tokens that reaches `top_p`, a row."""
+    last = (reached < top_p[:, None]).sum(dim=-1, keepdim=True).clamp_(max=reached.shape[-1] - 1)
+    mass = reached.gather(1, last)
+    rank = (reached <= uniform[:, None] * mass).sum(dim=-1, keepdim=True)
+    return torch.minimum(rank, last)[:, 0]
