@@ -19,8 +19,9 @@ class AssistantSettings(FitSettings):
     """How the assistant is trained."""
 
     view: ViewSettings = ViewSettings(window=512, target_limit=192, context_limit=96)
-    train_tokens: int = 24_000
+    train_tokens: int = 12_000
     learning_rate: float = 5e-4
+    windows_per_conversation: int = 1
     eval_conversations: int = 24
     """Held-out real conversations, and as many simulated ones, scored before and after."""
 

@@ -139,11 +139,35 @@ def perplexity_table(scores: Sequence[TargetScore]) -> dict[str, Any]:
     }
 
 
-def end_table(scores: Sequence[TargetScore]) -> dict[str, Any]:
-    """How the learned end compares with what people did, at turns after the first answer."""
+def calibrating_bias(scores: Iterable[TargetScore]) -> float:
+    """What to add to the end token's logit so that its mean probability is the true rate.
+
+    Over the decisions after the first answer; 0.0 where there are none to learn from. By bisection:
+    the mean of p e^b / (1 - p + p e^b) rises with b.
+    """
+    decisions = [(s.end_probability, s.is_end) for s in scores if s.turn > 0]
+    rate = sum(is_end for _, is_end in decisions) / max(1, len(decisions))
+    if not 0 < rate < 1:
+        return 0.0
+    low, high = -20.0, 20.0
+    for _ in range(40):
+        bias = (low + high) / 2
+        mean = sum(biased(p, bias) for p, _ in decisions) / len(decisions)
+        low, high = (bias, high) if mean < rate else (low, bias)
+    return round((low + high) / 2, 3)
+
+
+def biased(probability: float, bias: float) -> float:
+    """A probability after `bias` was added to its logit."""
+    odds = probability * math.exp(bias)
+    return odds / (1 - probability + odds)
+
+
+def end_table(scores: Sequence[TargetScore], bias: float = 0.0) -> dict[str, Any]:
+    """How the learned end, biased, compares with what people did after the first answer."""
     decisions = [s for s in scores if s.turn > 0]
-    ends = [s.end_probability for s in decisions if s.is_end]
-    goes_on = [s.end_probability for s in decisions if not s.is_end]
+    ends = [biased(s.end_probability, bias) for s in decisions if s.is_end]
+    goes_on = [biased(s.end_probability, bias) for s in decisions if not s.is_end]
     if not ends or not goes_on:
         return {"decisions": len(decisions)}
     return {

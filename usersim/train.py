@@ -11,16 +11,21 @@ from usersim.errors import InputError
 from usersim.files import fingerprint, read_conversations
 from usersim.perplexity import (
     TargetScore,
+    calibrating_bias,
     end_table,
     nll_difference,
     perplexity_table,
     score_rows,
 )
+from usersim.rows import Row
 from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint, windows
 
 
 class TrainSettings(FitSettings):
     """How UserGPT is trained."""
+
+    dev_conversations: int = 30
+    """Held-out people (of the dev split) by whom the decision to leave is calibrated."""
 
 
 def train_user(
@@ -39,18 +44,30 @@ def train_user(
     held_out = pick(read_people(people / "test.parquet"), settings.eval_conversations, seed)
     test = [row for c in held_out for row in rows_of(c)]
 
+    def score(model: Any, rows: list[Row], title: str) -> list[TargetScore]:
+        return score_rows(model, rows, chat.end_of_conversation_id, title)
+
     model = load_model(checkpoint, training=True)
-    before = score_rows(model, test, chat.end_of_conversation_id, "perplexity before")
+    before = score(model, test, "perplexity before")
     model, figures = fit(model, drawn, chat, settings, seed)
-    after = score_rows(model, test, chat.end_of_conversation_id, "perplexity after")
+    after = score(model, test, "perplexity after")
+    dev = pick(_dev_people(people, train), settings.dev_conversations, seed)
+    bias = calibrating_bias(score(model, [r for c in dev for r in rows_of(c)], "calibrate the end"))
     report = {
         "base": base,
         "perplexity": perplexity_change(before, after) | {"conversations": len(held_out)},
-        "end": {"before": end_table(before), "after": end_table(after)},
+        "end": {"bias": bias, "raw": end_table(after), "calibrated": end_table(after, bias)},
         "training": figures.to_dict(),
     }
-    save_checkpoint(model, chat, out, {"base": base, "perplexity": report["perplexity"]})
+    about = {"base": base, "end_bias": bias, "perplexity": report["perplexity"]}
+    save_checkpoint(model, chat, out, about)
     return report
+
+
+def _dev_people(people: Path, train: Sequence[Conversation]) -> Sequence[Conversation]:
+    """The dev split; a source too small to have one lends its training people."""
+    dev = people / "dev.parquet"
+    return read_people(dev) if dev.is_file() else train
 
 
 def perplexity_change(

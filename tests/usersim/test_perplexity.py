@@ -7,6 +7,8 @@ import torch
 
 from usersim.perplexity import (
     TargetScore,
+    biased,
+    calibrating_bias,
     end_table,
     mean_nll,
     nll_difference,
@@ -83,3 +85,17 @@ def test_the_end_table_compares_rates_after_the_first_answer():
     table = end_table(scores)
     assert (table["decisions"], table["true_rate"]) == (2, 0.5)
     assert table["mean_probability"] == pytest.approx(0.4)
+
+
+def test_the_calibrating_bias_brings_the_mean_probability_to_the_true_rate():
+    scores = [score("a", 1.0, turn=2, end=p) for p in (0.3, 0.5, 0.7)]
+    scores += [score("a", 1.0, turn=4, end=0.4, is_end=True), score("b", 1.0, turn=0, end=0.99)]
+    bias = calibrating_bias(scores)
+    mean = sum(biased(p, bias) for p in (0.3, 0.5, 0.7, 0.4)) / 4
+    assert mean == pytest.approx(0.25, abs=1e-3)
+    assert end_table(scores, bias)["mean_probability"] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_without_both_outcomes_nothing_is_calibrated():
+    assert calibrating_bias([score("a", 1.0, turn=2)]) == 0.0
+    assert calibrating_bias([]) == 0.0
