@@ -29,14 +29,25 @@ def _told(error: BaseException, logs: Path | None) -> tuple[str, int]:
         return str(error.args[0] if error.args else type(error).__name__), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "stopped; the same command goes on from here", INTERRUPTED
+    return _of_the_world(error) or _bug(error, logs), 1
+
+
+def _of_the_world(error: BaseException) -> str | None:
+    """The message for what the machine refuses; None for anything else."""
     if isinstance(error, MemoryError):
-        return "out of memory; take smaller settings or a larger machine", 1
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full; free some space and run the same command again", 1
+        return "out of memory; take smaller settings or a larger machine"
+    if isinstance(error, BrokenPipeError):
+        return "nobody reads the output any more"
     if isinstance(error, PermissionError):
-        return f"not allowed to touch {error.filename}: {error.strerror}", 1
+        return f"not allowed to touch {error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full; free some space and run the same command again"
+    return None
+
+
+def _bug(error: BaseException, logs: Path | None) -> str:
     where = _logged(error, logs)
-    return f"a bug: {type(error).__name__}: {_first_line(error)} ({where})", 1
+    return f"a bug: {type(error).__name__}: {_first_line(error)} ({where})"
 
 
 def _first_line(error: BaseException) -> str:

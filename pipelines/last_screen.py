@@ -49,7 +49,8 @@ def conversation_lines(run: RunFolder) -> list[str]:
     chosen = shortest_whole(run.curated)
     if chosen is None:
         return []
-    return [f"{m.role:>9}: {_shortened(m.content)}" for m in chosen.turns]
+    lines = [f"{m.role:>9}: {_shortened(m.content)}" for m in chosen.turns]
+    return [*lines, f"{'(end)':>10} {chosen.stop_reason}"]
 
 
 def shortest_whole(curated: Path) -> Conversation | None:

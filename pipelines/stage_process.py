@@ -180,13 +180,20 @@ def _answering(log: Path) -> Iterator[Callable[[str], Any]]:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     show_on(os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace", buffering=1))
     if not os.environ.get(DEBUG):
-        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = _log_handle(log)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
     else:
         os.dup2(2, 1)  # what libraries print is for the screen, the pipe is for the answer
     with answer:
         yield answer.write
+
+
+def _log_handle(log: Path) -> int:
+    try:
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:  # a full disk: the stage itself will say so, in better words
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,17 @@ part that does the work, and returns the figures for metrics.json.
 
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import Stage, stage_named
 from usersim.errors import InputError
+from usersim.files import read_json
+
+if TYPE_CHECKING:
+    from usersim.plan import SimulateSettings
 
 Figures = dict[str, Any]
 
@@ -36,9 +41,10 @@ def simulate(recipe: Recipe, run: RunFolder) -> Figures:
     """Conversations between UserGPT and the assistant."""
     from usersim.simulate import simulate
 
+    user = recipe.user_engine(run.user_model, run.logs)
     return simulate(
-        recipe.simulate,
-        recipe.user_engine(run.user_model, run.logs),
+        calibrated(recipe.simulate, Path(user.model)),
+        user,
         recipe.assistant_engine(run.logs),
         run.root,
         recipe.stage_fingerprint(stage_named("simulate")),
@@ -93,6 +99,13 @@ WORK: dict[str, Callable[[Recipe, RunFolder], Figures]] = {
     "train_assistant": train_assistant,
     "report": report,
 }
+
+
+def calibrated(settings: "SimulateSettings", checkpoint: Path) -> "SimulateSettings":
+    """The settings, with the bias that training measured for this UserGPT's decision to leave."""
+    card = checkpoint / "realchat.json"
+    bias = read_json(card).get("end_bias", 0.0) if card.is_file() else 0.0
+    return settings.model_copy(update={"end_bias": settings.end_bias + bias})
 
 
 def _facts(recipe: Recipe, metrics: Figures) -> Figures:

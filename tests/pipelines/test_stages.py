@@ -6,8 +6,9 @@ from pipelines import stages
 from pipelines.recipe import DEFAULT, Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import STAGES, downstream, stage_named
-from pipelines.stages import WORK, perform
+from pipelines.stages import WORK, calibrated, perform
 from usersim.errors import InputError
+from usersim.files import write_json
 
 
 @pytest.fixture
@@ -92,6 +93,13 @@ def test_a_stage_that_fails_leaves_no_figures(run, recipe, monkeypatch):
         perform(stage_named("ingest"), recipe, run)
     assert not run.is_done(stage_named("ingest"), recipe)
     assert run.metrics() == {}
+
+
+def test_the_decision_to_leave_is_biased_as_training_measured(tmp_path, recipe):
+    settings = recipe.simulate.model_copy(update={"end_bias": 0.5})
+    assert calibrated(settings, tmp_path) == settings
+    write_json(tmp_path / "realchat.json", {"opens": "user", "end_bias": -0.75})
+    assert calibrated(settings, tmp_path).end_bias == -0.25
 
 
 def test_the_cards_facts_are_those_of_the_run(recipe):
