@@ -1,4 +1,4 @@
-"""Training the assistant: the same fit, the mask on its turns, losses on real and simulated people."""
+"""Training the assistant: the same fit, the mask on its turns, losses on real and made answers."""
 
 import pytest
 

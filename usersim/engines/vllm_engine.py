@@ -160,9 +160,11 @@ class VllmEngine:
 
     def _logit_bias(self, sampling: Sampling) -> dict[int, float] | None:
         """Leaving is the user's decision; for a model that answers there is nothing to bias."""
-        if self._chat.opens != "user" or not sampling.end_bias:
+        if self._chat.opens != "user":
             return None
-        return {self._chat.end_of_conversation_id: sampling.end_bias}
+        # The calibrated bias comes with the checkpoint; vLLM allows -100 to 100.
+        bias = max(-100.0, min(100.0, sampling.end_bias + self._chat.end_bias))
+        return {self._chat.end_of_conversation_id: bias}
 
     async def close(self) -> None:
         """End the engine's process. Calling it twice is allowed."""
@@ -181,10 +183,12 @@ def _chat_format(folder: Path, opens: Role | None) -> ChatFormat:
     """The checkpoint's chat format, playing the role that the spec or the checkpoint names."""
     chat = ChatFormat.of(load_tokenizer(folder))
     card = folder / "realchat.json"
-    opens = opens or (read_json(card).get("opens") if card.exists() else None) or chat.opens
-    if opens == chat.opens:
-        return chat
-    return chat.playing(opens, FREE_SYSTEM if opens == "user" else "")
+    about = read_json(card) if card.exists() else {}
+    opens = opens or about.get("opens") or chat.opens
+    if opens != chat.opens:
+        chat = chat.playing(opens, FREE_SYSTEM if opens == "user" else "")
+    chat.end_bias = float(about.get("end_bias", 0.0))
+    return chat
 
 
 def _longest_context(folder: Path) -> int:
