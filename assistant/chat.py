@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from usersim.chat_format import ChatFormat, load_tokenizer
-from usersim.checkpoints import resolve_checkpoint
+from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.conversation import Message, Role
 from usersim.engine import Engine, Sampling
 from usersim.engines import EngineSpec, open_engine
@@ -27,14 +27,17 @@ def chat(
     """
     write = write or _show
     opens: Role = "assistant"
+    bias = 0.0
     if engine is None:
         checkpoint = resolve_checkpoint(model)
         opens = ChatFormat.of(load_tokenizer(checkpoint)).opens
+        bias = float(about_checkpoint(checkpoint).get("end_bias", 0.0))
         write(f"opening {checkpoint.name} (half a minute)")
         engine = open_engine(EngineSpec(kind="vllm", model=str(checkpoint), max_num_seqs=1))
     else:
         opens = getattr(engine, "opens", "assistant")
-    asyncio.run(_talk(engine, opens, read, write))
+    sampling = Sampling(max_tokens=256, temperature=0.8, top_p=0.9, end_bias=bias)
+    asyncio.run(_talk(engine, opens, sampling, read, write))
 
 
 def _show(line: str) -> None:
@@ -43,7 +46,11 @@ def _show(line: str) -> None:
 
 
 async def _talk(
-    engine: Engine, opens: Role, read: Callable[[str], str], write: Callable[[str], None]
+    engine: Engine,
+    opens: Role,
+    sampling: Sampling,
+    read: Callable[[str], str],
+    write: Callable[[str], None],
 ) -> None:
     person: Role = "assistant" if opens == "user" else "user"
     messages: list[Message] = []
@@ -51,11 +58,11 @@ async def _talk(
     speaker: Role = "user"
     try:
         while True:
-            text = await _answer(engine, messages) if speaker == opens else _typed(person, read)
-            if text is None:
-                break
             if speaker == opens:
+                text = (await engine.complete(messages, sampling)).text.strip()
                 write(f"{speaker}> {text}" if text else f"({speaker} has left)")
+            else:
+                text = _typed(person, read)
             if not text:
                 break
             messages.append(Message(speaker, text))
@@ -64,19 +71,14 @@ async def _talk(
         await engine.close()
 
 
-async def _answer(engine: Engine, messages: list[Message]) -> str:
-    sampling = Sampling(max_tokens=256, temperature=0.8, top_p=0.9)
-    return (await engine.complete(messages, sampling)).text.strip()
-
-
-def _typed(person: Role, read: Callable[[str], str]) -> str | None:
-    """The next non-empty line, or None when the person leaves."""
+def _typed(person: Role, read: Callable[[str], str]) -> str:
+    """The next non-empty line, or nothing when the person leaves."""
     while True:
         try:
             line = read(f"{person}> ").strip()
         except EOFError:
-            return None
+            return ""
         if line in LEAVE:
-            return None
+            return ""
         if line:
             return line

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import Stage, stage_named
+from usersim.checkpoints import about_checkpoint
 from usersim.errors import InputError
-from usersim.files import read_json
 
 if TYPE_CHECKING:
     from usersim.plan import SimulateSettings
@@ -103,8 +103,7 @@ WORK: dict[str, Callable[[Recipe, RunFolder], Figures]] = {
 
 def calibrated(settings: "SimulateSettings", checkpoint: Path) -> "SimulateSettings":
     """The settings, with the bias that training measured for this UserGPT's decision to leave."""
-    card = checkpoint / "realchat.json"
-    bias = read_json(card).get("end_bias", 0.0) if card.is_file() else 0.0
+    bias = float(about_checkpoint(checkpoint).get("end_bias", 0.0))
     return settings.model_copy(update={"end_bias": settings.end_bias + bias})
 
 

@@ -86,8 +86,6 @@ class ChatFormat:
         self.family = family
         self.opens = opens
         self.default_system = default_system
-        self.end_bias = 0.0
-        """Added to the end-of-conversation token's logit: what calibration of a UserGPT found."""
         self.end_of_turn_id = _token_id(tokenizer, family.turn_end)
         self.end_of_conversation_id = _first_known(tokenizer, family.conversation_end)
         self._bos = self._ids(family.bos, special=True)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from usersim.errors import InputError, WorldError
+from usersim.files import read_json
 
 log = logging.getLogger(__name__)
 
+CARD = "realchat.json"
 INSTALL_HINT = "run `make setup`, or name a Hub model or a checkpoint folder instead"
 
 
@@ -74,6 +76,16 @@ def resolve_checkpoint(name: str | Path) -> Path:
         known = ", ".join(EMBEDDED)
         raise InputError(f"no checkpoint {name}: not a folder, not one of {known}, not a Hub name")
     return _from_hub(str(name))
+
+
+def about_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """What `fit` noted beside a checkpoint: whose turn it opens, its `end_bias`, its figures.
+
+    Empty for a checkpoint that was not trained here.
+    """
+    card = checkpoint / CARD
+    about: dict[str, Any] = read_json(card) if card.is_file() else {}
+    return about
 
 
 def _checked(path: Path) -> Path:

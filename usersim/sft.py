@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from usersim.chat_format import ChatFormat
+from usersim.checkpoints import CARD
 from usersim.conversation import Conversation, Role
 from usersim.errors import InputError, WorldError
 from usersim.files import write_json
@@ -321,7 +322,7 @@ def save_checkpoint(model: Any, chat: ChatFormat, out: Path, about: dict[str, An
     try:
         model.save_pretrained(str(temporary))
         tokenizer.save_pretrained(str(temporary))
-        write_json(temporary / "realchat.json", {"opens": chat.opens, **about})
+        write_json(temporary / CARD, {"opens": chat.opens, **about})
         shutil.rmtree(out, ignore_errors=True)
         temporary.rename(out)
     except OSError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
-from usersim.checkpoints import resolve_checkpoint
+from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.conversation import Message, Role
 from usersim.engine import Completion, Sampling
 from usersim.engines.surroundings import (
@@ -27,7 +27,6 @@ from usersim.engines.surroundings import (
     parse_cores,
 )
 from usersim.errors import DeterministicError, EngineDead, InputError, TransientError, WorldError
-from usersim.files import read_json
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -160,11 +159,9 @@ class VllmEngine:
 
     def _logit_bias(self, sampling: Sampling) -> dict[int, float] | None:
         """Leaving is the user's decision; for a model that answers there is nothing to bias."""
-        if self._chat.opens != "user":
+        if self._chat.opens != "user" or not sampling.end_bias:
             return None
-        # The calibrated bias comes with the checkpoint; vLLM allows -100 to 100.
-        bias = max(-100.0, min(100.0, sampling.end_bias + self._chat.end_bias))
-        return {self._chat.end_of_conversation_id: bias}
+        return {self._chat.end_of_conversation_id: sampling.end_bias}
 
     async def close(self) -> None:
         """End the engine's process. Calling it twice is allowed."""
@@ -182,13 +179,10 @@ def _nothing(timeout: float | None = None) -> None:
 def _chat_format(folder: Path, opens: Role | None) -> ChatFormat:
     """The checkpoint's chat format, playing the role that the spec or the checkpoint names."""
     chat = ChatFormat.of(load_tokenizer(folder))
-    card = folder / "realchat.json"
-    about = read_json(card) if card.exists() else {}
-    opens = opens or about.get("opens") or chat.opens
-    if opens != chat.opens:
-        chat = chat.playing(opens, FREE_SYSTEM if opens == "user" else "")
-    chat.end_bias = float(about.get("end_bias", 0.0))
-    return chat
+    opens = opens or about_checkpoint(folder).get("opens") or chat.opens
+    if opens == chat.opens:
+        return chat
+    return chat.playing(opens, FREE_SYSTEM if opens == "user" else "")
 
 
 def _longest_context(folder: Path) -> int:
