@@ -121,6 +121,11 @@ def _misfit(messages: Sequence[Message], offset: int, chunk: Draft) -> str:
 
 
 def _ended(draft: Draft, is_cut: bool) -> Draft:
-    """With its stop reason: people leave after an answer; a turn without one is a broken record."""
+    """With its stop reason: people leave after an answer; a turn without one is a broken record.
+
+    What the source tells of the end counts, unless a chunk of it is missing.
+    """
+    if draft.stop_reason and not is_cut:
+        return draft
     answered = draft.messages[-1].role == "assistant"
     return replace(draft, stop_reason="cut" if is_cut or not answered else "user_ended")

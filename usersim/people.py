@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -19,23 +19,16 @@ from usersim.language import UNDETERMINED, Language, LanguageId
 from usersim.merging import merge
 from usersim.neardup import Pair, Shingling, clusters, near_duplicate_pairs
 from usersim.progress import Track, track
-from usersim.settings import Settings
-from usersim.sources import EMBEDDED, UNSTATED, Draft, Shape, read_source
+from usersim.sources import Draft, Source, SourceSettings
 
 SPLITS = ("train", "dev", "test")
 Result = TypeVar("Result")
 _SURE = 0.9  # a user side is in another language when the model is this sure of it
 
 
-class IngestSettings(Settings):
+class IngestSettings(SourceSettings):
     """Where real conversations come from and which of them are kept."""
 
-    source: str = EMBEDDED
-    """`sharegpt` (embedded), or a file or folder of JSON, JSON lines or Parquet."""
-    format: Shape | Literal["auto"] = "auto"
-    """Shape of a record: ShareGPT's `conversations`, or `messages`; auto looks at each."""
-    license: str = UNSTATED
-    """License of the source, carried by every row that does not name its own."""
     language: str | None = "en"
     """Only conversations whose user speaks this language (ISO 639-1); null keeps all."""
     limit: int | None = Field(None, ge=1)
@@ -91,20 +84,23 @@ class Funnel:
 def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
     """Write out/{train,dev,test}.parquet and out/rejected.parquet; return what was done.
 
-    Returned are `funnel` (one entry a stage), `splits` (conversations in each), `source`,
-    `license`, `mended` (texts changed, by kind of debris) and `people` (a summary of the kept).
+    Returned are `funnel` (one entry a stage), `splits` (conversations in each), `source`, `files`
+    (what was read: records, bytes and SHA-256 of each), `license`, `persons` (how many different
+    ones the source names among the kept), `mended` (texts changed, by kind of debris) and `people`
+    (a summary of the kept).
     The same source and settings give the same bytes. Raises InputError when the source cannot be
     read or nothing of it is kept, WorldError when the disk refuses.
     """
-    funnel, cleaner = Funnel(), Cleaner(settings.cleaning)
+    funnel, cleaner, source = Funnel(), Cleaner(settings.cleaning), Source(settings)
     with track("ingest", total=8, unit="stages") as bar:
-        drafts = _step(bar, "read", lambda: _read(settings, funnel))
+        drafts = _step(bar, "read", lambda: _read(source, funnel))
         merged = _step(bar, "merge", lambda: _merge(settings, drafts, funnel))
         cleaned = _step(bar, "clean", lambda: _clean(merged, cleaner, funnel))
         spoken = _step(bar, "language", lambda: _speaking(settings, cleaned, funnel))
         neighbours = _step(bar, "compare", lambda: _compare(settings, spoken))
         kept = _step(bar, "duplicates", lambda: _distinct(settings, neighbours, funnel))
-        splits = _step(bar, "split", lambda: _split(settings, neighbours, kept))
+        people = Persons({draft.id: draft.persons for draft in merged})
+        splits = _step(bar, "split", lambda: _split(settings, neighbours, kept, people))
         _step(bar, "write", lambda: _write(out, splits, funnel))
     if not kept:
         raise InputError(_nothing_kept(settings, out, funnel))
@@ -113,7 +109,9 @@ def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
         "funnel": [stage.to_dict() for stage in funnel.stages],
         "splits": {name: len(splits[name]) for name in SPLITS},
         "source": settings.source,
+        "files": [file.to_dict() for file in source.files],
         "license": ", ".join(sorted({c.license for c in distinct})),
+        "persons": people.count(c.id for c in distinct),
         "mended": {kind: n for kind, n in sorted(cleaner.mended.items()) if n},
         "people": summary(distinct),
     }
@@ -144,7 +142,9 @@ def _nothing_kept(settings: IngestSettings, out: Path, funnel: Funnel) -> str:
     counts = Counter(r.reason for r in funnel.rejected).most_common()
     reasons = ", ".join(f"{reason} {n}" for reason, n in counts)
     where = out / "rejected.parquet"
-    return f"no conversation of {settings.source} was kept: {reasons}; each is in {where}"
+    first = next(r for r in funnel.rejected if r.reason == counts[0][0])
+    example = f"\n  {first.reason}: {first.detail}" if first.detail else ""
+    return f"no conversation of {settings.source} was kept: {reasons}; each is in {where}{example}"
 
 
 def _step(bar: Track, name: str, work: Callable[[], Result]) -> Result:
@@ -154,11 +154,15 @@ def _step(bar: Track, name: str, work: Callable[[], Result]) -> Result:
     return result
 
 
-def _read(settings: IngestSettings, funnel: Funnel) -> list[Draft]:
-    records = list(read_source(settings.source, settings.format, settings.license))
-    drafts = [record for record in records if isinstance(record, Draft)]
-    rejected = [record for record in records if isinstance(record, Rejection)]
-    funnel.enter(FunnelStage.of("read", len(records), drafts, rejected, "records"), rejected)
+def _read(source: Source, funnel: Funnel) -> list[Draft]:
+    """Drafts; the stage counts records, of which a tree of replies takes several a draft."""
+    found = list(source)
+    drafts = [record for record in found if isinstance(record, Draft)]
+    rejected = [record for record in found if isinstance(record, Rejection)]
+    num_kept = sum(draft.num_records for draft in drafts)
+    reasons = dict(sorted(Counter(r.reason for r in rejected).items()))
+    num_in = num_kept + len(rejected)
+    funnel.enter(FunnelStage("read", num_in, num_kept, reasons, "records"), rejected)
     return drafts
 
 
@@ -166,7 +170,8 @@ def _merge(settings: IngestSettings, drafts: Sequence[Draft], funnel: Funnel) ->
     """Whole conversations; the stage counts records, and keeps those that are in one."""
     merged = merge(drafts, [r.id for r in funnel.rejected])
     reasons = dict(Counter(r.reason for r in merged.rejected))
-    stage = FunnelStage("merge", len(drafts), merged.num_joined, reasons, "records")
+    unit = "records" if all(draft.num_records == 1 for draft in drafts) else "paths"
+    stage = FunnelStage("merge", len(drafts), merged.num_joined, reasons, unit)
     funnel.enter(stage, merged.rejected)
     found = merged.conversations
     if settings.limit is None or len(found) <= settings.limit:
@@ -288,22 +293,69 @@ def _worth(conversation: Conversation) -> tuple[int, bool, str]:
     return len(conversation.user_turns), whole, conversation.id
 
 
+@dataclass(frozen=True, slots=True)
+class Persons:
+    """Who the user of a conversation is, by its id, where the source tells."""
+
+    of: Mapping[str, Sequence[str]]
+
+    def count(self, ids: Iterable[str]) -> int:
+        """How many different persons the conversations with these ids name."""
+        return len({person for name in ids for person in self.of.get(name, ())})
+
+    def units(self, conversations: Sequence[Conversation]) -> list[list[int]]:
+        """Positions by person: conversations that share one, directly or not, stay together."""
+        pairs, last = [], dict[str, int]()
+        for n, conversation in enumerate(conversations):
+            for person in self.of.get(conversation.id, ()):
+                if person in last:
+                    pairs.append(Pair(last[person], n, 1.0))
+                last[person] = n
+        return clusters(len(conversations), pairs)
+
+
 def _split(
-    settings: IngestSettings, neighbours: Neighbours, kept: Sequence[int]
+    settings: IngestSettings, neighbours: Neighbours, kept: Sequence[int], persons: Persons
 ) -> dict[str, list[Conversation]]:
-    """Test and dev from conversations without a kept neighbour, by the hash of their ids."""
-    found, alive = neighbours.conversations, set(kept)
-    groups = neighbours.groups(settings.split_threshold, *_VIEWS)
-    living = ([n for n in members if n in alive] for members in groups)
-    alone = [found[members[0]] for members in living if len(members) == 1]
-    alone.sort(key=_by_hash(settings))
-    num_test, num_dev = min(settings.test, len(kept) // 5), min(settings.dev, len(kept) // 10)
-    held = dict.fromkeys((c.id for c in alone[:num_test]), "test")
-    held |= dict.fromkeys((c.id for c in alone[num_test : num_test + num_dev]), "dev")
+    """Test and dev from people without a kept neighbour among others, by the hash of their ids.
+
+    All conversations of a person go to the same split; one who has more than are still wanted is
+    passed over.
+    """
+    found, by_hash = neighbours.conversations, _by_hash(settings)
+    free = _free_units(settings, neighbours, kept, persons)
+    free.sort(key=lambda unit: by_hash(min((found[n] for n in unit), key=lambda c: c.id)))
+    wanted = {"test": min(settings.test, len(kept) // 5), "dev": min(settings.dev, len(kept) // 10)}
+    held: dict[int, str] = {}
+    for name, room in wanted.items():
+        left = [unit for unit in free if unit[0] not in held]
+        held |= dict.fromkeys(_fitting(left, room), name)
     splits: dict[str, list[Conversation]] = {name: [] for name in SPLITS}
     for n in kept:
-        splits[held.get(found[n].id, "train")].append(found[n])
+        splits[held.get(n, "train")].append(found[n])
     return splits
+
+
+def _fitting(units: Iterable[Sequence[int]], room: int) -> Iterator[int]:
+    """Members of whole units, the first ones that find room."""
+    for unit in units:
+        if len(unit) <= room:
+            room -= len(unit)
+            yield from unit
+
+
+def _free_units(
+    settings: IngestSettings, neighbours: Neighbours, kept: Sequence[int], persons: Persons
+) -> list[list[int]]:
+    """Kept conversations, by person, of those who have no near-duplicate among other people's."""
+    alive = set(kept)
+    units = [[n for n in unit if n in alive] for unit in persons.units(neighbours.conversations)]
+    unit_of = {n: number for number, unit in enumerate(units) for n in unit}
+    bound: set[int] = set()
+    for members in neighbours.groups(settings.split_threshold, *_VIEWS):
+        touched = {unit_of[n] for n in members if n in alive}
+        bound |= touched if len(touched) > 1 else set()
+    return [unit for number, unit in enumerate(units) if unit and number not in bound]
 
 
 def _by_hash(settings: IngestSettings) -> Callable[[Draft | Conversation], bytes]:

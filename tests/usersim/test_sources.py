@@ -4,10 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from usersim import sources
 from usersim.conversation import Message, Rejection
 from usersim.errors import InputError, WorldError
-from usersim.sources import Draft, read_source
+from usersim.sources import Draft, file_records, read_source, reading
 
 HELLO = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi. What can I do?"}]
 PLAIN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}]
@@ -125,7 +124,7 @@ class TestBadRows:
         assert isinstance(second, Draft)
 
     def test_long_lists_are_read_in_blocks(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sources, "_BLOCK", 7)
+        monkeypatch.setattr(file_records, "_BLOCK", 7)
         records = [{"id": f"é{n}_0", "conversations": HELLO} for n in range(30)]
         path = written(tmp_path / "talk.json", json.dumps(records, ensure_ascii=False, indent=1))
         assert [d.id for d in read(path)] == [r["id"] for r in records]
@@ -141,7 +140,7 @@ class TestNothingToRead:
             read("x" * 5000)
 
     def test_a_folder_without_data(self, tmp_path):
-        with pytest.raises(InputError, match=r"\.parquet file in"):
+        with pytest.raises(InputError, match=r"\.parquet.* file in"):
             read(tmp_path)
 
     @pytest.mark.parametrize("text", ["", "\n \n", "\ufeff"])
@@ -154,6 +153,6 @@ class TestNothingToRead:
             read(written(tmp_path / "talk.parquet", b"PAR1 and nothing else"))
 
     def test_embedded_conversations_not_installed(self, monkeypatch):
-        monkeypatch.setattr(sources, "find_spec", lambda _name: None)
+        monkeypatch.setattr(reading, "find_spec", lambda _name: None)
         with pytest.raises(WorldError, match="make setup"):
             read("sharegpt")
