@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 import typer
 
 from pipelines.failures import DEBUG, explained
+from pipelines.publish_options import PublishOptions, asked
 from pipelines.stage_table import STAGES, Stage, stage_named
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ RunPath = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...", help="Recipe values to change, as simulate.conversations=50"
+        metavar="KEY=VALUE", help="Recipe values to change, as simulate.conversations=50"
     ),
 ]
 Redo = Annotated[
@@ -218,6 +219,18 @@ def doctor(
     findings = examine()
     typer.echo(shown(findings, brief=brief))
     raise typer.Exit(max((f.exit_code for f in findings), default=0))
+
+
+@app.command()
+@guarded
+@asked
+def publish(options: PublishOptions) -> None:
+    """Bring the corpus or a model of a run to a model hub, whole and checked."""
+    from pipelines.publish_plan import publish_run
+    from pipelines.stage_process import quieten
+
+    quieten()
+    typer.echo(publish_run(options))
 
 
 def main() -> None:
