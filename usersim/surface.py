@@ -22,6 +22,9 @@ SPLITS = 20
 ROUNDS_SHOWN = 9
 """Conversations of this many rounds or more share the last bin of the rounds distribution."""
 OPENING_WORDS = 3
+LONG_WORDS = 100
+"""Turns longer than this count as this long in a distance of words: of 300 real people the one who
+pasted 17,000 words would otherwise outweigh all others. `over_100_words` counts them."""
 
 DEFINITIONS = {
     "words": "pieces between white space in one user turn",
@@ -34,12 +37,16 @@ DEFINITIONS = {
     "over_100_words": "share of turns of more than 100 words",
     "distinct_openings": "distinct first three words / turns, in equally large samples",
     "distinct_turns": "distinct texts / turns (case and spacing ignored), in equally large samples",
-    "words_first": "Wasserstein-1 distance between words per first user turn, in words",
-    "words_later": "Wasserstein-1 distance between words per later user turn, in words",
-    "doublings_first": "the same on log2(words): 1 means twice or half as long, on average",
-    "doublings_later": "the same on log2(words), later user turns",
+    "words_first": "Wasserstein-1 distance between words per first user turn, in words; a turn of "
+    f"more than {LONG_WORDS} words counts as {LONG_WORDS}",
+    "words_later": "the same for later user turns",
+    "doublings_first": "the same for first turns on log2(words) of the whole length: 1 means twice "
+    "or half as long, on average",
+    "doublings_later": "the same for later turns",
     "rounds": "Jensen-Shannon divergence of the rounds distributions "
     f"(1 to {ROUNDS_SHOWN - 1}, {ROUNDS_SHOWN}+), in bits, 0 to 1",
+    "rounds_to_cap": "the same when nobody talks longer than the simulation's cap on rounds let "
+    "simulated users talk",
     "floor": "the same distance between two halves of the real people (one of them no larger than "
     f"the simulated side): mean of {SPLITS} splits by a stable hash; high = the largest of them",
 }
@@ -49,7 +56,7 @@ def compare(simulated: Sequence[Conversation], real: Sequence[Conversation]) -> 
     """How far simulated user turns are from real people's, JSON-able.
 
     Returns `simulated` and `real` (see `describe`), `distance` (name -> `value`, `floor`,
-    `floor_high`, `within`; None where a side has no such turns) and `definitions`.
+    `floor_high`, `within`; None where a side has no such turns), `rounds_cap` and `definitions`.
 
     Raises InputError when a side is empty.
     """
@@ -57,11 +64,13 @@ def compare(simulated: Sequence[Conversation], real: Sequence[Conversation]) -> 
         raise InputError("nothing to compare: simulated and real need a conversation each")
     sample = min(len(simulated), len(real))
     later = min(len(later_turns(simulated)), len(later_turns(real)))
-    shapes = [Shape.of(c) for c in simulated], [Shape.of(c) for c in real]
+    cap = rounds_cap(simulated)
+    shapes = [Shape.of(c, cap) for c in simulated], [Shape.of(c, cap) for c in real]
     return {
         "simulated": describe(simulated, sample, later),
         "real": describe(real, sample, later),
         "distance": {name: _with_floor(distance, *shapes) for name, distance in DISTANCES.items()},
+        "rounds_cap": cap,
         "definitions": DEFINITIONS,
     }
 
@@ -168,12 +177,20 @@ class Shape:
     first_words: float
     later_words: tuple[float, ...]
     rounds: int
+    rounds_to_cap: int
 
     @classmethod
-    def of(cls, conversation: Conversation) -> Self:
-        """The shape of one conversation."""
+    def of(cls, conversation: Conversation, cap: int | None = None) -> Self:
+        """The shape of one conversation, where simulations had `cap` rounds at most."""
         first, *later = (float(word_count(t)) for t in conversation.user_turns)
-        return cls(conversation.id, first, tuple(later), conversation.num_rounds)
+        rounds = conversation.num_rounds
+        return cls(conversation.id, first, tuple(later), rounds, min(rounds, cap or rounds))
+
+
+def rounds_cap(simulated: Sequence[Conversation]) -> int | None:
+    """The simulation's cap on rounds, as its conversations show it; None where none met it."""
+    met = [c.num_rounds for c in simulated if c.stop_reason == "max_rounds"]
+    return max(met, default=None)
 
 
 def halves(shapes: Sequence[Shape], salt: int = 0) -> tuple[list[Shape], list[Shape]]:
@@ -241,21 +258,27 @@ def _later(shapes: Sequence[Shape]) -> list[float]:
     return [words for s in shapes for words in s.later_words]
 
 
+def _capped(words: Sequence[float]) -> list[float]:
+    return [min(w, LONG_WORDS) for w in words]
+
+
 def _doublings(words: Sequence[float]) -> list[float]:
     return [math.log2(max(1.0, w)) for w in words]
 
 
-def _rounds(left: Sequence[Shape], right: Sequence[Shape]) -> float | None:
+def _rounds_apart(left: Sequence[int], right: Sequence[int]) -> float | None:
     if not left or not right:
         return None
-    a, b = (rounds_distribution([s.rounds for s in side]) for side in (left, right))
-    return jensen_shannon(a, b)
+    return jensen_shannon(rounds_distribution(left), rounds_distribution(right))
 
 
 DISTANCES: dict[str, Distance] = {
-    "words_first": lambda a, b: wasserstein(_first(a), _first(b)),
-    "words_later": lambda a, b: wasserstein(_later(a), _later(b)),
+    "words_first": lambda a, b: wasserstein(_capped(_first(a)), _capped(_first(b))),
+    "words_later": lambda a, b: wasserstein(_capped(_later(a)), _capped(_later(b))),
     "doublings_first": lambda a, b: wasserstein(_doublings(_first(a)), _doublings(_first(b))),
     "doublings_later": lambda a, b: wasserstein(_doublings(_later(a)), _doublings(_later(b))),
-    "rounds": _rounds,
+    "rounds": lambda a, b: _rounds_apart([s.rounds for s in a], [s.rounds for s in b]),
+    "rounds_to_cap": lambda a, b: _rounds_apart(
+        [s.rounds_to_cap for s in a], [s.rounds_to_cap for s in b]
+    ),
 }

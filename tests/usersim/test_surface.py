@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -43,7 +44,7 @@ def people(count: int, extra_words: int = 0) -> list[Conversation]:
 
 def test_a_set_has_no_distance_to_itself() -> None:
     result = compare(people(40), people(40))
-    assert [d["value"] for d in result["distance"].values()] == [0.0] * 5
+    assert [d["value"] for d in result["distance"].values()] == [0.0] * 6
     assert all(d["within"] for d in result["distance"].values())
     assert result["simulated"] == result["real"]
 
@@ -79,6 +80,24 @@ def test_one_round_conversations_have_no_later_turns_to_compare() -> None:
 def test_a_single_real_person_gives_no_floor_rather_than_a_false_one() -> None:
     result = compare(people(3), people(1))
     assert result["distance"]["words_first"]["floor"] is None
+
+
+def test_one_person_who_pastes_a_book_does_not_decide_the_distance() -> None:
+    real = people(40)
+    with_book = [*real[1:], talk(real[0].id, "word " * 20_000)]
+    assert compare(with_book, real)["distance"]["words_first"]["value"] <= 100 / 40
+
+
+def test_a_cap_on_rounds_can_be_told_from_leaving_early() -> None:
+    real = [talk(f"r{i}", *["turn"] * (1 + i % 6)) for i in range(60)]
+    capped = [
+        replace(talk(f"s{i}", *["turn"] * min(3, 1 + i % 6)), stop_reason="max_rounds")
+        for i in range(60)
+    ]
+    result = compare(capped, real)
+    assert result["rounds_cap"] == 3
+    assert result["distance"]["rounds_to_cap"]["value"] == 0
+    assert result["distance"]["rounds"]["value"] > 0.1
 
 
 def test_an_empty_side_is_refused() -> None:
