@@ -1,10 +1,12 @@
 """Held-out likelihood: how surprised a model is by what people (or assistants) really wrote."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from usersim.conversation import Conversation
 from usersim.progress import track
 from usersim.rows import Row
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 BOOTSTRAP_DRAWS = 2_000
+POOLED_ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +142,38 @@ def perplexity_table(scores: Sequence[TargetScore]) -> dict[str, Any]:
     }
 
 
-def calibrating_bias(scores: Iterable[TargetScore]) -> float:
-    """What to add to the end token's logit so that its mean probability is the true rate.
+def leaving_rates(conversations: Iterable[Conversation]) -> dict[int, float]:
+    """Of those who had k rounds, the share that left then; from 9 rounds on pooled under 9.
 
-    Over the decisions after the first answer; 0.0 where there are none to learn from. By bisection:
-    the mean of p e^b / (1 - p + p e^b) rises with b.
+    Conversations that were cut off count as staying for as long as they are known to have.
     """
-    decisions = [(s.end_probability, s.is_end) for s in scores if s.turn > 0]
-    rate = sum(is_end for _, is_end in decisions) / max(1, len(decisions))
-    if not 0 < rate < 1:
+    reached, left = Counter[int](), Counter[int]()
+    for conversation in conversations:
+        ended = conversation.stop_reason == "user_ended"
+        last = conversation.num_rounds
+        for rounds in range(1, last + (1 if ended else 0)):
+            reached[min(rounds, POOLED_ROUNDS)] += 1
+        if ended:
+            left[min(last, POOLED_ROUNDS)] += 1
+    return {rounds: left[rounds] / number for rounds, number in sorted(reached.items())}
+
+
+def calibrating_bias(scores: Iterable[TargetScore], rates: Mapping[int, float]) -> float:
+    """What to add to the end token's logit so that people's rates of leaving come out.
+
+    Over the decisions in `scores` after the first answer, at whose rounds `rates` says how many
+    leave; 0.0 where there is nothing to learn from. By bisection: the mean of
+    p e^b / (1 - p + p e^b) rises with b.
+    """
+    decisions = [s for s in scores if s.turn > 0]
+    wanted = sum(rates.get(min(s.turn // 2, POOLED_ROUNDS), 0.0) for s in decisions)
+    if not 0 < wanted < len(decisions):
         return 0.0
     low, high = -20.0, 20.0
     for _ in range(40):
         bias = (low + high) / 2
-        mean = sum(biased(p, bias) for p, _ in decisions) / len(decisions)
-        low, high = (bias, high) if mean < rate else (low, bias)
+        leaving = sum(biased(s.end_probability, bias) for s in decisions)
+        low, high = (bias, high) if leaving < wanted else (low, bias)
     return round((low + high) / 2, 3)
 
 

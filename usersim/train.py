@@ -13,6 +13,7 @@ from usersim.perplexity import (
     TargetScore,
     calibrating_bias,
     end_table,
+    leaving_rates,
     nll_difference,
     perplexity_table,
     score_rows,
@@ -25,7 +26,7 @@ class TrainSettings(FitSettings):
     """How UserGPT is trained."""
 
     dev_conversations: int = 30
-    """Held-out people (of the dev split) by whom the decision to leave is calibrated."""
+    """Held-out people (of the dev split) on whom the decision to leave is calibrated."""
 
 
 def train_user(
@@ -52,11 +53,18 @@ def train_user(
     model, figures = fit(model, drawn, chat, settings, seed)
     after = score(model, test, "perplexity after")
     dev = pick(_dev_people(people, train), settings.dev_conversations, seed)
-    bias = calibrating_bias(score(model, [r for c in dev for r in rows_of(c)], "calibrate the end"))
+    decisions = score(model, [r for c in dev for r in rows_of(c)], "calibrate the end")
+    rates = leaving_rates(train)
+    bias = calibrating_bias(decisions, rates)
     report = {
         "base": base,
         "perplexity": perplexity_change(before, after) | {"conversations": len(held_out)},
-        "end": {"bias": bias, "raw": end_table(after), "calibrated": end_table(after, bias)},
+        "end": {
+            "bias": bias,
+            "people": {str(rounds): round(rate, 4) for rounds, rate in rates.items()},
+            "raw": end_table(after),
+            "calibrated": end_table(after, bias),
+        },
         "training": figures.to_dict(),
     }
     about = {"base": base, "end_bias": bias, "perplexity": report["perplexity"]}
