@@ -44,7 +44,7 @@ class SimulateSettings(Settings):
     conversations: int = Field(240, ge=1, description="conversations to hold")
     max_rounds: int = Field(4, ge=1, description="rounds after which a conversation is stopped")
     min_rounds: int = Field(1, ge=1, description="rounds before which the user may not leave")
-    concurrency: int = Field(64, ge=1, description="conversations in flight at once")
+    concurrency: int = Field(96, ge=1, description="conversations in flight at once")
     shard_size: int = Field(250, ge=1, description="conversations in one data file")
     user_sampling: SamplingSettings = Field(
         SamplingSettings(max_tokens=96), description="how the user's turns are drawn"

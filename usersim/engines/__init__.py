@@ -1,5 +1,6 @@
 """Engines: the model in this process, a server elsewhere, or a script. One function opens them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ class EngineSpec(Settings):
     )
     context_tokens: int = Field(2048, ge=64, description="prompt and completion together")
     max_num_seqs: int = Field(64, ge=1, description="completions that run at once")
+    replicas: int = Field(1, ge=1, description="vllm: engines of this model, side by side")
     threads: int = Field(1, ge=1, description="vllm on CPU: cores of this engine")
     cores: str = Field("", description="vllm on CPU: core ids to bind to, as 0-3,6; default: none")
     kv_cache_gb: float = Field(1.0, gt=0, description="vllm on CPU: memory for the KV cache")
@@ -62,9 +64,12 @@ def open_engine(spec: EngineSpec) -> Engine:
     Raises InputError for a spec that cannot be, WorldError when what it needs is not there.
     """
     if spec.kind == "vllm":
+        from usersim.engines.replicas import Replicas
         from usersim.engines.vllm_engine import VllmEngine
 
-        return VllmEngine.open(spec)
+        if spec.replicas == 1:
+            return VllmEngine.open(spec)
+        return Replicas.open([partial(VllmEngine.open, spec)] * spec.replicas)
     if spec.kind == "endpoint":
         from usersim.engines.endpoint import EndpointEngine
 

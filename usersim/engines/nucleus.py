@@ -4,8 +4,9 @@ vLLM's own top-p sorts all logits of every row, which on a CPU halves the speed 
 (measured: 241 against 454 tokens/s of a 135M model with 49,152 tokens, 64 at once, one thread).
 Here the likeliest `CANDIDATES` tokens of a row are found by a partial selection; their
 probabilities are taken under the whole row's normaliser, so that the nucleus among them is the
-exact one. A row whose nucleus is larger than that is sorted after all. Each draw needs one uniform
-number, a hash of (seed, position), so that it does not depend on what else is in the batch.
+exact one. A row whose nucleus is larger than that is looked at again with `WIDER` times as many, up
+to the whole vocabulary. Each draw needs one uniform number, a hash of (seed, position), so that it
+does not depend on what else is in the batch.
 
 The engine's process loads this module by name; nothing else imports it.
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vllm.v1.sample.logits_processor.interface import BatchUpdate
 
 CANDIDATES = 256
+WIDER = 16
 CHOSEN = 1e30
 """The chosen token's logit: above every other, and still finite."""
 KEY = "nucleus"
@@ -96,10 +98,11 @@ def draw_tokens(
     best, tokens = scaled.topk(min(candidates, scaled.shape[-1]), dim=-1)
     reached = (best - normaliser).double().exp().cumsum(dim=-1)
     chosen = tokens.gather(1, _pick(reached, top_p, uniform)[:, None])[:, 0]
-    for row in (reached[:, -1] < top_p).nonzero()[:, 0].tolist():
-        best, tokens = scaled[row : row + 1].sort(dim=-1, descending=True)
-        whole = (best - normaliser[row]).double().exp().cumsum(dim=-1)
-        chosen[row] = tokens[0, _pick(whole, top_p[row : row + 1], uniform[row : row + 1])[0]]
+    if candidates < scaled.shape[-1]:
+        short = (reached[:, -1] < top_p).nonzero()[:, 0]
+        if len(short):
+            again = [draws[row] for row in short.tolist()]
+            chosen[short] = draw_tokens(logits[short], again, candidates * WIDER)
     return chosen
 
 
