@@ -23,7 +23,7 @@ class Draft:
     stop_reason: StopReason | None = None
     """Given where the source tells how it ended; None where its last turn has to tell."""
     persons: tuple[str, ...] = ()
-    """Who the user is, as the source names them; only to hold out by person, never written."""
+    """Who the user is, as the source names them; only for holding out by person."""
     num_records: int = 1
     """How many records of the source it was made of."""
 
