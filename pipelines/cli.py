@@ -233,6 +233,26 @@ def publish(options: PublishOptions) -> None:
     typer.echo(publish_run(options))
 
 
+@app.command()
+@guarded
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],
+    layout: Annotated[
+        str, typer.Option("--format", help="sharegpt, openai, chatml or parquet.")
+    ] = "sharegpt",
+    split: Annotated[str, typer.Option(help="Split of the corpus: train or test.")] = "train",
+    debug: Debug = False,
+) -> None:
+    """Write the corpus as one file in the layout of another trainer."""
+    from pipelines.export import export
+
+    done = export(run, layout, out, split)
+    omitted = f", {len(done.left_out)} left out that hold its marks" if done.left_out else ""
+    say(f"{done.conversations} conversations{omitted}")
+    typer.echo(done.path)
+
+
 def main() -> None:
     """The entry point: a polite request to end counts as Ctrl-C."""
     signal.signal(signal.SIGTERM, _terminated)
