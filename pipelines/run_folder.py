@@ -188,9 +188,9 @@ class RunFolder:
             ) from error
 
     def _expected(self, stage: Stage, recipe: Recipe) -> str:
-        if stage.name != "report":
+        if not stage.shows_all:
             return recipe.stage_fingerprint(stage)
-        # The report shows whatever is there, so it is done once for each state of the folder.
+        # It is done once for each state of the folder.
         return fingerprint([asdict(m) for s in STAGES if s is not stage and (m := self.mark(s))])
 
     def _has_outputs(self, stage: Stage, how_many: Callable[[Iterable[bool]], bool] = any) -> bool:
@@ -198,7 +198,7 @@ class RunFolder:
 
     def _is_others(self, stage: Stage, recipe: Recipe) -> bool:
         mark = self.mark(stage)
-        if mark is None or stage.name == "report":
+        if mark is None or stage.shows_all:
             return False
         if mark.state == "begun" and not (stage.resumes and self._has_outputs(stage)):
             return False  # nothing of it will be used: it begins anew

@@ -25,6 +25,9 @@ class Stage:
     resumes: bool = False
     """Whether the stage goes on from its own outputs after an interruption."""
 
+    shows_all: bool = False
+    """Whether the stage shows whatever is there, so that anything new makes it stale."""
+
     @property
     def verb(self) -> str:
         """Its command: `realchat <verb>`."""
@@ -89,7 +92,7 @@ STAGES: tuple[Stage, ...] = (
         name="report",
         title="one page that shows how good all of it is",
         figures="report",
-        after=("ingest",),
+        shows_all=True,
         outputs=("report.html",),
     ),
 )
@@ -107,6 +110,6 @@ def downstream(stage: Stage) -> list[Stage]:
     """The stages that use what `stage` makes, directly or not, in order."""
     reached = {stage.name}
     for later in STAGES:
-        if reached & set(later.after):
+        if later.shows_all or reached & set(later.after):
             reached.add(later.name)
     return [s for s in STAGES if s.name in reached and s is not stage]

@@ -86,8 +86,7 @@ def report(recipe: Recipe, run: RunFolder) -> Figures:
     """One page about all of it."""
     from pipelines.report import write_report
 
-    write_report(run.root)
-    return {}
+    return write_report(run.root)
 
 
 WORK: dict[str, Callable[[Recipe, RunFolder], Figures]] = {
@@ -127,6 +126,8 @@ def _facts(recipe: Recipe, metrics: Figures) -> Figures:
 
 def check_ready(stage: Stage, recipe: Recipe, run: RunFolder) -> None:
     """Raise InputError when a stage that must be done before this one is not."""
+    if stage.shows_all and not run.metrics():
+        raise InputError(f"{run.root} has nothing to report on yet: `realchat run` makes something")
     for needed in recipe.after(stage):
         if not run.is_done(needed, recipe):
             raise InputError(

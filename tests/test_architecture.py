@@ -37,7 +37,8 @@ def parameters(function) -> int:
 
 @pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)
 def test_files_are_short_and_named_for_what_they_hold(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+    num_lines = path.read_text(encoding="utf-8").count("\n")
+    assert num_lines <= MAX_FILE_LINES
     assert path.stem not in FORBIDDEN
 
 

@@ -83,6 +83,14 @@ def test_a_stage_without_its_input_is_refused_with_the_command_to_run(
     assert pretended == []
 
 
+def test_a_report_needs_something_to_report_on(run, recipe, pretended):
+    with pytest.raises(InputError, match="nothing to report on yet"):
+        perform(stage_named("report"), recipe, run)
+    perform(stage_named("ingest"), recipe, run)
+    perform(stage_named("report"), recipe, run)
+    assert pretended == ["ingest", "report"]
+
+
 def test_a_stage_that_fails_leaves_no_figures(run, recipe, monkeypatch):
     def fails(recipe, run):
         run.people.mkdir()
