@@ -84,11 +84,13 @@ def test_no_more_is_streamed_than_wanted(hub):
 
 def test_a_dataset_that_cannot_be_opened_is_explained(hub):
     from datasets.exceptions import DatasetNotFoundError
+    from huggingface_hub.errors import HTTPError
 
     faults = [
         DatasetNotFoundError("Dataset 'a/b' is a gated dataset on the Hub."),
         ConnectionError("Couldn't reach 'a/b' on the Hub (OfflineModeIsEnabled)"),
         ValueError("Unknown split \"tests\". Should be one of ['train']."),
+        HTTPError("Client error '401 Unauthorized'"),
         RuntimeError("Dataset scripts are no longer supported, but found b.py"),
     ]
     for fault in faults:

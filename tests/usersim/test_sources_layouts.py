@@ -2,15 +2,18 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from usersim.conversation import Rejection
 from usersim.errors import InputError
-from usersim.sources import LAYOUTS, Draft, Source, SourceSettings, read_source
+from usersim.sources import LAYOUTS, ColumnMap, Draft, Source, SourceSettings, read_source
 
 SAMPLES = Path(__file__).parents[1] / "data" / "sources"
+PAGE = Path(__file__).parents[2] / "docs" / "sources.md"
 VIENNA = [
     ("user", "My name is NAME_1. Which rivers cross Vienna?"),
     ("assistant", "The Danube, NAME_1, and the small river Wien."),
@@ -102,6 +105,16 @@ def written(path, *records):
 
 def test_every_layout_has_a_sample():
     assert {name.partition(".")[0] for name in GOLDEN} == set(LAYOUTS)
+
+
+def test_the_page_about_sources_tells_of_every_layout_and_its_map_is_valid():
+    page = PAGE.read_text(encoding="utf-8")
+    told = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert told == list(LAYOUTS)
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    settings = SourceSettings.model_validate(yaml.safe_load(example)["ingest"])
+    assert set(settings.model_fields_set) == {"source", "subset", "split", "license", "columns"}
+    assert settings.columns.model_fields_set == set(ColumnMap.model_fields)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
