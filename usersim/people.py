@@ -50,6 +50,10 @@ class IngestSettings(SourceSettings):
     cleaning: CleaningSettings = CleaningSettings()
     """What cleaning refuses."""
 
+    def held_out_of(self, number: int) -> dict[str, int]:
+        """How many of so many conversations are to be held out."""
+        return {"test": min(self.test, number // 5), "dev": min(self.dev, number // 10)}
+
     @property
     def thresholds(self) -> dict[str, float]:
         """Of each view the similarity from which two conversations are duplicates."""
@@ -84,7 +88,8 @@ class Funnel:
 def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
     """Write out/{train,dev,test}.parquet and out/rejected.parquet; return what was done.
 
-    Returned are `funnel` (one entry a stage), `splits` (conversations in each), `source`, `files`
+    Returned are `funnel` (one entry a stage), `splits` (conversations in each), `wanted` (how many
+    were to be held out; fewer are when too many people resemble each other), `source`, `files`
     (what was read: records, bytes and SHA-256 of each), `license`, `persons` (how many different
     ones the source names among the kept), `mended` (texts changed, by kind of debris) and `people`
     (a summary of the kept).
@@ -108,6 +113,7 @@ def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
     return {
         "funnel": [stage.to_dict() for stage in funnel.stages],
         "splits": {name: len(splits[name]) for name in SPLITS},
+        "wanted": settings.held_out_of(len(kept)),
         "source": settings.source,
         "files": [file.to_dict() for file in source.files],
         "license": ", ".join(sorted({c.license for c in distinct})),
@@ -325,9 +331,8 @@ def _split(
     found, by_hash = neighbours.conversations, _by_hash(settings)
     free = _free_units(settings, neighbours, kept, persons)
     free.sort(key=lambda unit: by_hash(min((found[n] for n in unit), key=lambda c: c.id)))
-    wanted = {"test": min(settings.test, len(kept) // 5), "dev": min(settings.dev, len(kept) // 10)}
     held: dict[int, str] = {}
-    for name, room in wanted.items():
+    for name, room in settings.held_out_of(len(kept)).items():
         left = [unit for unit in free if unit[0] not in held]
         held |= dict.fromkeys(_fitting(left, room), name)
     splits: dict[str, list[Conversation]] = {name: [] for name in SPLITS}

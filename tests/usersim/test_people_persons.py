@@ -73,6 +73,14 @@ def test_who_talks_more_than_a_split_holds_stays_in_train(tmp_path):
     assert (len(found["dev"]), len(found["test"])) == (6, 8)
 
 
+def test_people_who_are_all_linked_are_not_held_out_and_the_figures_show_it(tmp_path):
+    """Everybody shares an address with the next: there is no test that training has not seen."""
+    settings = talks(tmp_path / "a.jsonl", ["same"] * 40)
+    figures = ingest(settings, tmp_path / "out")
+    assert figures["splits"] == {"train": 40, "dev": 0, "test": 0}
+    assert figures["wanted"] == {"test": 8, "dev": 4}
+
+
 def test_nothing_written_names_a_person(tmp_path):
     ingest(talks(tmp_path / "a.jsonl", [f"person-{n}" for n in range(20)]), tmp_path / "out")
     for name in SPLITS:
