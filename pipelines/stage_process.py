@@ -160,6 +160,8 @@ def main() -> None:
     """The child: do one stage of a run folder and exit with its code."""
     stage, run = stage_named(sys.argv[1]), RunFolder(Path(sys.argv[2]))
     _end_with_parent()
+    # A shell starts background jobs deaf to SIGINT; the parent's must be heard all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with _answering(run.logs / f"{stage.name}.log") as answer:
         try:
             recipe = Recipe.checked(run.recipe(), str(run.recipe_file))

@@ -1,5 +1,6 @@
 """Every verb with bad input: one clear message, the right exit code, never a traceback."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -179,11 +180,19 @@ def test_help_teaches():
         assert verb in output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_reaches_the_stage_and_ends_with_one_message(number):
+@pytest.mark.parametrize(
+    ("number", "background"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+)
+def test_a_stop_reaches_the_stage_and_ends_with_one_message(number, background):
+    # A shell starts jobs in the background deaf to SIGINT.
+    deaf = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     command = ["simulate", "--run", "runs/x", *SCRIPTED, "simulate.conversations=100000"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *command], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "pipelines.cli", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=deaf if background else None,
     )
     for line in process.stderr:
         if "0/100,000" in line:
