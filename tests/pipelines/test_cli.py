@@ -192,7 +192,7 @@ def test_a_stop_reaches_the_stage_and_ends_with_one_message(number, background):
         [sys.executable, "-m", "pipelines.cli", *command],
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=deaf if background else None,
+        preexec_fn=deaf if background else None,  # noqa: PLW1509 - no threads here
     )
     for line in process.stderr:
         if "0/100,000" in line:
