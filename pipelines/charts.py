@@ -154,7 +154,7 @@ def lengths(simulated: Sequence[Shape], real: Sequence[Shape], turn: str) -> str
         for x, y in zip(_length_grid(), _density(words(shapes)), strict=True)
     ]
     ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500]
-    axis = alt.Axis(values=ticks, format=",d", grid=True)
+    axis = alt.Axis(values=ticks, format=",d", grid=True, labelOverlap=False)
     title = f"words per {turn} user turn (log scale)"
     x = alt.X("words:Q", title=title, axis=axis, scale=alt.Scale(type="log", domain=[0.7, 1450]))
     share = alt.Axis(format="%", tickCount=4, title="share of turns per doubling")

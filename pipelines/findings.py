@@ -147,7 +147,8 @@ def models(view: RunView) -> dict[str, str]:
 
 
 def _lineage(view: RunView) -> str:
-    return ", ".join(sorted({c.assistant_model for c in view.simulated if c.assistant_model}))
+    names = {public_name(c.assistant_model) for c in view.simulated if c.assistant_model}
+    return ", ".join(sorted(names))
 
 
 def recipe_table(view: RunView) -> dict[str, Any]:
