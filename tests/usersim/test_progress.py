@@ -67,10 +67,14 @@ def test_a_note_stands_at_the_end_as_it_is(clock, capsys):
 
 
 def test_work_that_breaks_off_says_where_and_raises(clock, capsys):
-    with pytest.raises(KeyError), track("train", total=9, unit="steps") as bar:
-        bar.advance(4)
-        clock.now += 2
-        raise KeyError
+    def breaks_off():
+        with track("train", total=9, unit="steps") as bar:
+            bar.advance(4)
+            clock.now += 2
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        breaks_off()
     assert "train: stopped at 4/9 steps after 2.0 s" in capsys.readouterr().err
 
 
