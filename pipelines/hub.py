@@ -181,7 +181,7 @@ class Hub:
             if fault.wait > LONGEST_PAUSE:
                 raise WorldError(f"the hub asks to wait {fault.wait:.0f} s; then {AGAIN}")
             seconds = max(pause, fault.wait)
-            log.info("%s; trying again in %.0f s", fault.error, seconds)
+            log.warning("%s (trying again in %.0f s)", fault.error, seconds)
             self._sleep(seconds)
         raise AssertionError("the last try returns or raises")
 

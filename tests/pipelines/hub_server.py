@@ -122,6 +122,7 @@ class LocalHub(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: LocalHub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else every answer waits 40 ms for an acknowledgement
     body: bytes = b""
 
     ROUTES = (
