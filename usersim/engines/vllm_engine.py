@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
+from usersim.chat_format import FREE_SYSTEM, ChatFormat, has_template, load_tokenizer
 from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.conversation import Message, Role
 from usersim.engine import Completion, Sampling
@@ -177,8 +177,17 @@ def _nothing(timeout: float | None = None) -> None:
 
 
 def _chat_format(folder: Path, opens: Role | None) -> ChatFormat:
-    """The checkpoint's chat format, playing the role that the spec or the checkpoint names."""
-    chat = ChatFormat.of(load_tokenizer(folder))
+    """The checkpoint's chat format, playing the role that the spec or the checkpoint names.
+
+    Raises InputError for a base model: it has no chat template, nobody taught it to take turns.
+    """
+    tokenizer = load_tokenizer(folder)
+    if not has_template(tokenizer):
+        raise InputError(
+            f"{folder} has no chat template, so it cannot chat: train it first, or name an "
+            "instruction-tuned checkpoint"
+        )
+    chat = ChatFormat.of(tokenizer)
     opens = opens or about_checkpoint(folder).get("opens") or chat.opens
     if opens == chat.opens:
         return chat
