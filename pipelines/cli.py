@@ -14,6 +14,7 @@ import typer
 from pipelines.failures import DEBUG, explained
 from pipelines.publish_options import PublishOptions, asked
 from pipelines.stage_table import STAGES, Stage, stage_named
+from usersim.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
@@ -182,9 +183,31 @@ def stage_verb(stage: Stage) -> Callable[..., None]:
     return verb
 
 
+def simulate(
+    overrides: Overrides = None,
+    recipe: RecipePath = None,
+    run: RunPath = None,
+    redo: Redo = False,
+    extend: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Let a run grow to N conversations; keep what it has."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """The stage's verb, and a way to add conversations to a run."""
+    if extend is not None:
+        from pipelines.grow import extend as grow
+
+        if recipe or redo:
+            raise InputError("--extend goes on with a run as it is: leave out --recipe and --redo")
+        grow(opened(Options(None, run), overrides)[1], extend, overrides or ())
+    stage_verb(stage_named("simulate"))(overrides, recipe, run, redo)
+
+
 for each in STAGES:
     title = each.title[0].upper() + each.title[1:]
-    app.command(each.verb, help=f"{title}.")(guarded(stage_verb(each)))
+    with_more = simulate if each.name == "simulate" else stage_verb(each)
+    app.command(each.verb, help=f"{title}.")(guarded(with_more))
 
 
 @app.command()

@@ -122,12 +122,19 @@ class Recipe(Settings):
 
     def fingerprint(self) -> str:
         """16 hex digits that change with anything that decides what comes out."""
-        table = self.to_table()
+        table = without(self.to_table(), (key for stage in STAGES for key in stage.pace))
         return fingerprint({key: table[key] for key in table if key not in UNPRINTED})
 
     def stage_fingerprint(self, stage: Stage) -> str:
         """The same for one stage: its own tables and models, and the stages before it."""
-        table = self.to_table()
+        return self._printed(stage, stage.pace)
+
+    def identity(self, stage: Stage) -> str:
+        """The same without how many: what the records' ids are made of, so that a run can grow."""
+        return self._printed(stage, (*stage.pace, *stage.amount))
+
+    def _printed(self, stage: Stage, left_out: Iterable[str]) -> str:
+        table = without(self.to_table(), left_out)
         return fingerprint(
             {
                 "stage": stage.name,
@@ -137,6 +144,18 @@ class Recipe(Settings):
                 "after": [self.stage_fingerprint(before) for before in self.after(stage)],
             }
         )
+
+
+def without(table: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """A copy of nested tables that lacks the dotted keys."""
+    result = _copied(table)
+    for key in keys:
+        *parents, last = key.split(".")
+        place = result
+        for parent in parents:
+            place = place[parent]
+        del place[last]  # a key that is not there is a mistake in the stage table
+    return result
 
 
 UNPRINTED = ("name", "stages", "expected_seconds")  # they do not change what a stage makes

@@ -145,6 +145,12 @@ class RunFolder:
             else:
                 path.unlink(missing_ok=True)
 
+    def reopen(self, stage: Stage) -> None:
+        """Let a stage go on from its own outputs; what later stages made of them goes."""
+        for later in downstream(stage):
+            self.clear(later.name)
+        (self._marks / f"{stage.name}.json").unlink(missing_ok=True)
+
     def write_metrics(self) -> None:
         """Write metrics.json from the marks of the stages that are done."""
         done = [(s, m) for s in STAGES if (m := self.mark(s)) and m.state == "done"]

@@ -19,6 +19,10 @@ class Stage:
     """Tables of the recipe that decide what comes out."""
     models: tuple[str, ...] = ()
     """Keys of the recipe's `models` that decide what comes out."""
+    pace: tuple[str, ...] = ()
+    """Keys of those tables that only say how fast, or how patiently: they may change any time."""
+    amount: tuple[str, ...] = ()
+    """Keys that say how many, and in which files; but not which, nor what each of them is."""
     outputs: tuple[str, ...] = ()
     """Files and folders that the stage makes; removed before the stage is done anew."""
     trains: bool = False
@@ -33,6 +37,11 @@ class Stage:
         """Its command: `realchat <verb>`."""
         return self.name.replace("_", "-")
 
+
+_PATIENCE = ("concurrency", "transient_retries", "retry_pause_s", "max_error_rate")
+_ENGINE = ("max_num_seqs", "replicas", "threads", "cores", "kv_cache_gb", "gpu_memory_utilization",
+           "key_variable", "timeout_s", "retries", "log_dir")  # fmt: skip
+_HARDWARE = [f"{role}.{key}" for role in ("user", "assistant") for key in _ENGINE]
 
 STAGES: tuple[Stage, ...] = (
     Stage(
@@ -59,6 +68,8 @@ STAGES: tuple[Stage, ...] = (
         after=("train_user",),
         tables=("simulate", "engines"),
         models=("assistant",),
+        pace=(*(f"simulate.{key}" for key in _PATIENCE), *(f"engines.{key}" for key in _HARDWARE)),
+        amount=("simulate.conversations", "simulate.shard_size", "simulate.extended_at"),
         outputs=("journal", "conversations", "rejected/simulate.parquet"),
         resumes=True,
     ),

@@ -47,7 +47,7 @@ def simulate(recipe: Recipe, run: RunFolder) -> Figures:
         user,
         recipe.assistant_engine(run.logs),
         run.root,
-        recipe.stage_fingerprint(stage_named("simulate")),
+        recipe.identity(stage_named("simulate")),
         recipe.seed,
     )
 

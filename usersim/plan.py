@@ -7,6 +7,7 @@ the same text: what an engine says may depend on what else is in its batch.
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -46,6 +47,9 @@ class SimulateSettings(Settings):
     min_rounds: int = Field(1, ge=1, description="rounds before which the user may not leave")
     concurrency: int = Field(96, ge=1, description="conversations in flight at once")
     shard_size: int = Field(250, ge=1, description="conversations in one data file")
+    extended_at: tuple[int, ...] = Field(
+        (), description="sizes that a run had before it grew, each ends a data file; leave it alone"
+    )
     user_sampling: SamplingSettings = Field(
         SamplingSettings(max_tokens=96), description="how the user's turns are drawn"
     )
@@ -86,6 +90,22 @@ class SimulateSettings(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _sizes_grow(self) -> "SimulateSettings":
+        sizes = (0, *self.extended_at, self.conversations)
+        if any(before >= after for before, after in pairwise(sizes)):
+            raise ValueError(f"extended_at and conversations must grow, not {sizes[1:]}")
+        return self
+
+    def grown(self, conversations: int) -> "SimulateSettings":
+        """The settings of the same run with more conversations; the old ones keep their files.
+
+        Raises ValueError when there would not be more of them.
+        """
+        sizes = (*self.extended_at, self.conversations)
+        table = self.model_dump() | {"extended_at": sizes, "conversations": conversations}
+        return SimulateSettings.model_validate(table)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -125,7 +145,7 @@ class Agenda:
 
     settings: SimulateSettings
     recipe: str
-    """The recipe's fingerprint."""
+    """What the ids are made of: a fingerprint that knows nothing of how many or how fast."""
     seed: int
 
     def plan(self, index: int) -> Plan:
@@ -140,10 +160,16 @@ class Agenda:
         )
 
     def shards(self) -> list[Shard]:
-        """All shards, in order; the last may be smaller."""
-        size, total = self.settings.shard_size, self.settings.conversations
-        starts = range(0, total, size)
-        return [Shard(n, first, min(size, total - first)) for n, first in enumerate(starts)]
+        """All shards, in order; the last may be smaller, and so may those at which the run grew."""
+        settings = self.settings
+        sizes = (0, *settings.extended_at, settings.conversations)
+        starts = [
+            first
+            for low, high in pairwise(sizes)
+            for first in range(low, high, settings.shard_size)
+        ]
+        bounds = pairwise((*starts, settings.conversations))
+        return [Shard(n, first, end - first) for n, (first, end) in enumerate(bounds)]
 
 
 def _hash(*parts: str | int) -> int:
