@@ -16,6 +16,7 @@ from usersim.checkpoints import about_checkpoint
 from usersim.errors import InputError
 
 if TYPE_CHECKING:
+    from usersim.engines import EngineSpec
     from usersim.plan import SimulateSettings
 
 Figures = dict[str, Any]
@@ -41,8 +42,15 @@ def simulate(recipe: Recipe, run: RunFolder) -> Figures:
     """Conversations between UserGPT and the assistant."""
     from usersim.simulate import simulate
 
+    return simulate(*simulation(recipe, run))
+
+
+def simulation(
+    recipe: Recipe, run: RunFolder
+) -> "tuple[SimulateSettings, EngineSpec, EngineSpec, Path, str, int]":
+    """What `usersim.simulate.simulate` is given, in its order, wherever the engines run."""
     user = recipe.user_engine(run.user_model, run.logs)
-    return simulate(
+    return (
         calibrated(recipe.simulate, Path(user.model)),
         user,
         recipe.assistant_engine(run.logs),
@@ -136,10 +144,18 @@ def check_ready(stage: Stage, recipe: Recipe, run: RunFolder) -> None:
             )
 
 
-def perform(stage: Stage, recipe: Recipe, run: RunFolder) -> None:
-    """Do one stage in this process, and mark it done. Raises InputError without what it needs."""
+def perform(
+    stage: Stage,
+    recipe: Recipe,
+    run: RunFolder,
+    work: Callable[[Recipe, RunFolder], Figures] | None = None,
+) -> None:
+    """Do one stage, and mark it done; `work` does it in another way than here in this process.
+
+    Raises InputError without what the stage needs.
+    """
     check_ready(stage, recipe, run)
     run.begin(stage, recipe)
     began = time.monotonic()
-    figures = WORK[stage.name](recipe, run)
+    figures = (work or WORK[stage.name])(recipe, run)
     run.finish(stage, recipe, time.monotonic() - began, figures)

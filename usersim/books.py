@@ -17,20 +17,26 @@ from usersim.talk import Pace, Talk
 
 
 class Books:
-    """What the run folder holds: one journal and one data file a shard, and the time spent."""
+    """What the run folder holds: one journal and one data file a shard, and the time spent.
 
-    def __init__(self, agenda: Agenda, lineage: Lineage, run: Path) -> None:
-        self.agenda, self.lineage, self.run = agenda, lineage, run
+    `shared`: workers on several machines take up shards of the folder, each with its own books.
+    """
+
+    def __init__(self, agenda: Agenda, lineage: Lineage, run: Path, shared: bool = False) -> None:
+        self.agenda, self.lineage, self.run, self._shared = agenda, lineage, run, shared
         settings = agenda.settings
         self.openers: LiveIndex[str] = LiveIndex(
             settings.opener_threshold, Shingling(settings.opener_words)
         )
         self.ended = 0
         """Conversations that have ended, in all sessions."""
+        self.left: dict[int, int] = {}
+        """Conversations that have not, by the number of their shard, where it was looked at."""
+        self.leases: dict[int, int] = {}
+        """The last claim on each journal, where it was looked at."""
         self._spent_path = run / "journal" / "spent.json"
         self.spent = Spent(**read_json(self._spent_path)) if self._spent_path.exists() else Spent()
         self._open: dict[int, Journal] = {}
-        self._left: dict[int, int] = {}
 
     def journal(self, shard: Shard) -> Journal:
         """The shard's journal, opened once."""
@@ -41,7 +47,8 @@ class Books:
                 "first": shard.first,
                 "size": shard.size,
             }
-            self._open[shard.number] = Journal(shard.journal(self.run), owner)
+            path = shard.journal(self.run)
+            self._open[shard.number] = Journal(path, owner, shared=self._shared)
         return self._open[shard.number]
 
     def publish_finished(self) -> list[Shard]:
@@ -58,35 +65,59 @@ class Books:
                 )
             else:
                 missing.append(shard)
-            self._close_journal(shard)
+            self.close_journal(shard)
         return missing
 
     def _survey(self, shard: Shard) -> int:
-        """Remember the shard's openers; return how many of its conversations have ended."""
+        """How many of the shard's conversations have ended; all sessions' openers are kept."""
+        self.left[shard.number], self.leases[shard.number] = shard.size, 0
         if not shard.journal(self.run).exists():
             return 0
         journal = self.journal(shard)
-        for attempt in journal.openers():
-            self.openers.add(self.agenda.plan(attempt.conversation).id, attempt.text)
+        if not self._shared:  # else each worker knows those of its own shards
+            self._remember_openers(journal)
         ended = len(journal.endings())
         self.ended += ended
+        self.left[shard.number] -= ended
+        self.leases[shard.number] = journal.lease
         return ended
+
+    def _remember_openers(self, journal: Journal) -> None:
+        for attempt in journal.openers():
+            self.openers.add(self.agenda.plan(attempt.conversation).id, attempt.text)
 
     def talks(self) -> Iterator[tuple[Shard, Talk]]:
         """Conversations still to hold, each from where it stands; a journal opens when reached."""
         for shard in self.agenda.shards():
             if shard.data(self.run).exists():
                 continue
-            journal = self.journal(shard)
-            begun = {record.index: record for record in records(journal)}
-            todo = [
-                self._talk(shard.first + n, journal, begun.get(shard.first + n))
-                for n in range(shard.size)
-                if not _is_over(begun.get(shard.first + n))
-            ]
-            self._left[shard.number] = len(todo)
-            for talk in todo:
+            for talk in self._take_up(shard):
                 yield shard, talk
+
+    def take_up(self, shard: Shard, lease: int) -> list[Talk]:
+        """A shard's conversations to hold, under a lease that ends every earlier one.
+
+        A shard that lacks nothing is published. Raises Fenced when a later lease is there already.
+        """
+        talks = self._take_up(shard, lease)
+        self._remember_openers(self.journal(shard))
+        if not talks:
+            self._publish(shard)
+            self.close_journal(shard)
+        return talks
+
+    def _take_up(self, shard: Shard, lease: int | None = None) -> list[Talk]:
+        journal = self.journal(shard)
+        journal.claim(lease)
+        begun = {record.index: record for record in records(journal)}
+        indices = range(shard.first, shard.first + shard.size)
+        todo = [
+            self._talk(index, journal, begun.get(index))
+            for index in indices
+            if not _is_over(begun.get(index))
+        ]
+        self.left[shard.number] = len(todo)
+        return todo
 
     def _talk(self, index: int, journal: Journal, record: Record | None) -> Talk:
         talk = Talk(self.agenda.plan(index), journal)
@@ -98,10 +129,10 @@ class Books:
         """Write an ending down; the shard's last one publishes the shard."""
         await talk.journal.add(ending)
         self.ended += 1
-        self._left[shard.number] -= 1
-        if self._left[shard.number] == 0:
+        self.left[shard.number] -= 1
+        if self.left[shard.number] == 0:
             self._publish(shard)
-            self._close_journal(shard)
+            self.close_journal(shard)
 
     def _outcomes(self, shard: Shard) -> Iterator[tuple[Record, Conversation | Rejection]]:
         for record in records(self.journal(shard)):
@@ -123,7 +154,7 @@ class Books:
                 tally.add(record, result)
                 if isinstance(result, Rejection):
                     rejected.append(result)
-            self._close_journal(shard)
+            self.close_journal(shard)
         planned = self.agenda.settings.conversations
         assert tally.published + len(rejected) == planned, "a conversation was lost"
         write_rejections(self.run / "rejected" / f"{STAGE}.parquet", rejected)
@@ -139,7 +170,8 @@ class Books:
         )
         write_json(self._spent_path, self.spent.to_dict())
 
-    def _close_journal(self, shard: Shard) -> None:
+    def close_journal(self, shard: Shard) -> None:
+        """Flush and close a shard's journal, if it is open."""
         if journal := self._open.pop(shard.number, None):
             journal.close()
 

@@ -5,6 +5,13 @@ operating system at once, so it survives `kill -9` of this process; only a power
 the kernel can take the last commits, and then those turns are asked for again and the journal
 itself stays consistent. Full synchronous commits would buy nothing for what can be made again.
 Commits are grouped: whatever is finished within `linger_s` goes into one transaction.
+
+A journal in a folder that several machines share keeps a rollback journal instead: WAL needs memory
+that all its users share. There its commits are synced, and so grouped more widely.
+
+Leases. Who takes up a journal to work on it claims it, and a later claim ends the earlier one:
+every commit asks inside its own transaction whether the claim still stands. A worker that was given
+up and writes all the same is told so, and changes nothing.
 """
 
 import asyncio
@@ -22,6 +29,12 @@ from usersim.errors import InputError, WorldError
 from usersim.faults import fault_point
 
 JOURNAL_VERSION = 1
+LOCK_WAIT_S = 30.0  # a commit elsewhere may take as long as a slow shared disk does
+SHARED_LINGER_S = 0.02  # some synced commits a second do; a turn takes seconds
+
+
+class Fenced(WorldError):
+    """Another worker has claimed the journal: nothing of this one's goes in any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,7 @@ class Ending:
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS owner (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS lease (number INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS attempt (
     conversation INTEGER NOT NULL, position INTEGER NOT NULL, attempt INTEGER NOT NULL,
     role TEXT NOT NULL, reason TEXT NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL,
@@ -78,19 +92,29 @@ CREATE TABLE IF NOT EXISTS ending (
 class Journal:
     """The turns and endings of one shard, on disk when `add` returns.
 
+    `shared` is for a folder that several machines see.
+
     Raises InputError when the file belongs to another run, WorldError when the disk refuses.
     """
 
-    def __init__(self, path: Path, owner: Mapping[str, str | int], linger_s: float = 0.002) -> None:
+    def __init__(
+        self,
+        path: Path,
+        owner: Mapping[str, str | int],
+        linger_s: float = 0.002,
+        shared: bool = False,
+    ) -> None:
         self.path = path
-        self._linger_s = linger_s
+        self._linger_s = SHARED_LINGER_S if shared else linger_s
         self._pending: list[tuple[Attempt | Ending, asyncio.Future[None]]] = []
         with _disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=LOCK_WAIT_S)
+            self._db.execute(f"PRAGMA journal_mode = {'TRUNCATE' if shared else 'WAL'}")
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if shared else 'NORMAL'}")
             self._db.executescript(_SCHEMA)
+            self.lease = self._last_lease()
+            """The claim under which this writes: its own, or the last one there was."""
             self._claim({k: str(v) for k, v in owner.items()} | {"version": str(JOURNAL_VERSION)})
 
     def _claim(self, owner: dict[str, str]) -> None:
@@ -106,6 +130,24 @@ class Journal:
                 f"{self.path} belongs to another run ({differs}): use another run folder,"
                 " or the recipe that began this one"
             )
+
+    def claim(self, lease: int | None = None) -> None:
+        """Take the journal up, ending every earlier claim. Claims count up; None is the next one.
+
+        Raises Fenced when `lease` is not above the last claim.
+        """
+        with _disk_errors(self.path), self._transaction():
+            last = self._last_lease()
+            lease = last + 1 if lease is None else lease
+            if lease <= last:
+                raise Fenced(f"{self.path} was claimed under lease {last}, this one is {lease}")
+            self._db.execute("DELETE FROM lease")
+            self._db.execute("INSERT INTO lease VALUES (?)", (lease,))
+        self.lease = lease
+
+    def _last_lease(self) -> int:
+        row = self._db.execute("SELECT max(number) FROM lease").fetchone()
+        return row[0] or 0
 
     def attempts(self) -> Iterator[Attempt]:
         """Every attempt, in order of conversation, position and attempt."""
@@ -152,6 +194,8 @@ class Journal:
         endings = [astuple(e) for e in entries if isinstance(e, Ending)]
         fault_point("journal.begin")
         with _disk_errors(self.path), self._transaction():
+            if (last := self._last_lease()) != self.lease:
+                raise Fenced(f"{self.path} was claimed under lease {last}, not {self.lease}")
             self._db.executemany(f"INSERT INTO attempt VALUES ({_marks(Attempt)})", attempts)  # noqa: S608
             self._db.executemany(f"INSERT INTO ending VALUES ({_marks(Ending)})", endings)  # noqa: S608
             fault_point("journal.inside")

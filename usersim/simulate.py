@@ -77,14 +77,14 @@ async def _hold_missing(
     stopping = Stopping()
     async with AsyncExitStack() as stack:
         stack.enter_context(stopping.on_signals())
-        engines = await _opened(stack, {"user": user, "assistant": assistant})
+        engines = await open_engines(stack, {"user": user, "assistant": assistant})
         simulator = Simulator(settings, engines, books.openers, lambda: not stopping.asked)
         with track("simulate", settings.conversations, "conversations") as bar:
             bar.advance(books.ended)
             await Session(books, simulator, stopping, bar).hold_all()
 
 
-async def _opened(
+async def open_engines(
     stack: AsyncExitStack, wanted: dict[Role, EngineSpec | Engine]
 ) -> dict[Role, Engine]:
     """The engines, opened side by side; those opened here are closed with the stack."""

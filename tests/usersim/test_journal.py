@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from usersim.errors import InputError, WorldError
-from usersim.journal import Attempt, Ending, Journal, sole_owner
+from usersim.journal import Attempt, Ending, Fenced, Journal, sole_owner
 
 OWNER = {"recipe": "abc", "seed": 1}
 
@@ -118,3 +118,30 @@ def test_the_lock_goes_with_its_process(tmp_path):
     os.waitpid(child, 0)
     with sole_owner(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_worker_that_was_given_up_writes_nothing_any_more(tmp_path, shared):
+    given_up = Journal(tmp_path / "j", OWNER, shared=shared)
+    given_up.claim(1)
+    write(given_up, attempt(0))
+    heir = Journal(tmp_path / "j", OWNER, shared=shared)
+    heir.claim(2)
+    with pytest.raises(Fenced, match="lease 2"):
+        write(given_up, attempt(0, 1), Ending(0, "max_rounds"))
+    with pytest.raises(Fenced):
+        given_up.claim(2)
+    write(heir, attempt(0, 1, text="the heir's"))
+    assert [a.text for a in heir.attempts()] == ["hello", "the heir's"]
+    assert heir.endings() == {}
+    given_up.close()
+    heir.close()
+
+
+def test_who_only_reads_claims_nothing(tmp_path):
+    working = Journal(tmp_path / "j", OWNER, shared=True)
+    working.claim(5)
+    with Journal(tmp_path / "j", OWNER, shared=True) as reader:
+        assert reader.lease == 5
+    write(working, attempt(0))
+    working.close()
