@@ -106,7 +106,11 @@ class Recipe(Settings):
 
     def user_engine(self, trained: Path, logs: Path) -> EngineSpec:
         """The engine of the user: the run's own UserGPT, unless the recipe names another."""
-        return _spec(self.engines.user, str(trained), logs)
+        spec = _spec(self.engines.user, str(trained), logs)
+        if spec.name or self.engines.user.model:
+            return spec
+        # In the rows' lineage the folder's name, "user", would say nothing.
+        return spec.model_copy(update={"name": f"usergpt-{Path(self.models.user).name}"})
 
     def assistant_engine(self, logs: Path) -> EngineSpec:
         """The engine that answers."""

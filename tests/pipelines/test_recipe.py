@@ -165,3 +165,10 @@ def test_an_override_is_the_only_difference_and_leaves_the_original(table, value
     after = overridden(table, [f"new.key={value}"])
     assert differences(table, after) == [f"new.key: (not set) -> {value}"]
     assert repr(table) == before
+
+
+def test_the_runs_own_usergpt_is_named_after_its_base_in_the_lineage(tmp_path):
+    recipe = Recipe.checked({"name": "x"}, "x")
+    assert recipe.user_engine(tmp_path / "user", tmp_path).display_name == (
+        f"usergpt-{recipe.models.user}"
+    )
