@@ -125,7 +125,7 @@ class Session:
         self._stopping.abort = lambda: [task.cancel() for task in workers]
         clock = asyncio.create_task(self._keep_time(before))
         try:
-            await _all_or_first_error(workers)
+            await all_or_first_error(workers)
         except EngineDead as error:
             raise WorldError(self._unfinished(f"an engine died: {error}")) from error
         finally:
@@ -175,7 +175,7 @@ class Session:
         )
 
 
-async def _all_or_first_error(tasks: list[asyncio.Task[None]]) -> None:
+async def all_or_first_error(tasks: list[asyncio.Task[None]]) -> None:
     """Wait for all tasks; on the first error cancel the others, wait for them too, and raise it."""
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     for task in pending:

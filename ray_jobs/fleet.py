@@ -1,0 +1,291 @@
+"""The driver: light, it gives shards to workers, replaces those that are lost, and counts.
+
+Nothing that matters lives here: turns are in the shards' journals, and a new driver reads there
+what is missing.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ray_jobs.leases import Leases
+from ray_jobs.worker import Report, Simulation, Worker
+from usersim.books import Books
+from usersim.errors import EngineDead, RealchatError, WorldError
+from usersim.plan import Shard
+from usersim.progress import Track
+from usersim.simulate import ERRORS_BEFORE_RATE, all_or_first_error
+from usersim.stopping import Stopping
+from usersim.talk import Pace
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 1.0  # between questions to a worker
+LINES_S = 30.0  # between lines about each worker in the job's log
+CLOSE_S = 20.0  # for a worker to close its engines; then they are killed
+LOSSES_IN_A_ROW = 3  # workers lost in one place, with nothing done in between, before it is left
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How many workers, and what each asks of the cluster."""
+
+    actors: int
+    cpus: float = 1.0
+    gpus: float = 0.0
+    silent_s: float = 120.0
+    """A worker that answers nothing for so long is given up; what it still writes is refused."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """The last report of every worker there was, and what they add up to."""
+
+    reports: dict[str, Report] = field(default_factory=dict)
+    peak_in_flight: int = 0
+
+    def take(self, name: str, report: Report) -> None:
+        """A worker's newest report."""
+        self.reports[name] = report
+        in_flight = sum(r.in_flight for r in self.reports.values())
+        self.peak_in_flight = max(self.peak_in_flight, in_flight)
+
+    def pace(self) -> Pace:
+        """All workers as one."""
+        tokens: Counter[str] = Counter()
+        for report in self.reports.values():
+            tokens.update(report.tokens)
+        retries = sum(r.transient_retries for r in self.reports.values())
+        return Pace(0, self.peak_in_flight, retries, tokens)
+
+    def failed(self) -> tuple[int, int, str]:
+        """How many conversations ended, how many of them in an error, and the last of those."""
+        reports = self.reports.values()
+        last = next((r.last_error for r in reports if r.last_error), "")
+        return sum(r.ended for r in reports), sum(r.errors for r in reports), last
+
+
+class Lost(Exception):
+    """No error: a worker is gone, its shards are for others; carries why."""
+
+
+class Fleet:
+    """One sitting of all workers."""
+
+    def __init__(
+        self, simulation: Simulation, placement: Placement, books: Books, bar: Track
+    ) -> None:
+        self._simulation, self._placement = simulation, placement
+        self._books, self._bar = books, bar
+        self._left = dict(books.left)
+        self._totals = Totals()
+        self._stopping = Stopping()
+        self._lives: Counter[int] = Counter()
+        self._lost_last = ""
+        self._began = time.monotonic()
+        settings = simulation.settings
+        # Enough conversations to fill a worker, and one shard more to draw from.
+        self._shards_at_once = -(-settings.concurrency // settings.shard_size) + 1
+
+    async def hold_all(self, shards: list[Shard]) -> None:
+        """Hold what is missing. Raises WorldError when stopped before the end."""
+        before = self._books.spent
+        self._leases = Leases(shards, self._books.leases, self._placement.actors)
+        with self._stopping.on_signals():
+            places = [asyncio.create_task(self._keep(n)) for n in range(self._placement.actors)]
+            clock = asyncio.create_task(self._keep_time())
+            self._stopping.abort = lambda: [task.cancel() for task in (*places, clock)]
+            try:
+                await all_or_first_error([clock, *places])
+            finally:
+                clock.cancel()
+                self._books.save_spent(before, self._totals.pace(), self._began)
+        self._show()
+        if self._stopping.asked:
+            raise WorldError(self._unfinished(f"stopped by {self._stopping.asked}"))
+
+    async def _keep(self, place: int) -> None:
+        """One worker after the other in one place, until nothing is left to do."""
+        losses = 0
+        while not self._leases.over.is_set() and losses < LOSSES_IN_A_ROW:
+            self._lives[place] += 1
+            name = f"worker-{place}.{self._lives[place]}"
+            try:
+                await self._serve(place, name)
+            except Lost as error:
+                losses = 1 if self._did_something(name) else losses + 1
+                self._lost_last = f"{name}: {error}"
+                log.warning("%s is lost (%s); its shards go to others", name, error)
+        self._leases.retire()
+        if self._leases.workers == 0 and not self._leases.over.is_set():
+            raise WorldError(
+                self._unfinished(f"workers are lost as often as they start, {self._lost_last}")
+            )
+
+    def _did_something(self, name: str) -> bool:
+        report = self._totals.reports.get(name)
+        return report is not None and report.ended > 0
+
+    async def _serve(self, place: int, name: str) -> None:
+        """A worker from its start to its end. Raises Lost when it ends before the work does."""
+        import ray
+
+        actor = _actor(self._placement, name, self._simulation)
+        try:
+            opened = asyncio.create_task(_answer(actor.open.remote()))
+            over = asyncio.create_task(self._leases.over.wait())
+            await _first_of(opened, over)
+            if not self._leases.over.is_set():
+                await self._feed_and_watch(place, name, actor)
+                with suppress(Lost, TimeoutError):
+                    await asyncio.wait_for(_answer(actor.close.remote()), CLOSE_S)
+        finally:
+            ray.kill(actor)
+
+    async def _feed_and_watch(self, place: int, name: str, actor: Any) -> None:
+        log.info("%s is ready", name)
+        watch = asyncio.create_task(self._watch(name, actor))
+        feeding = [self._feed(place, actor) for _ in range(self._shards_at_once)]
+        await _first_of(asyncio.create_task(_all(feeding)), watch)
+        self._take(name, await _answer(actor.report.remote()))
+
+    async def _feed(self, place: int, actor: Any) -> None:
+        """Give the worker one shard after the other."""
+        while lease := await self._leases.take(place):
+            whole = False
+            try:
+                whole = await _answer(actor.hold.remote(lease))
+            finally:
+                if whole:
+                    self._left[lease.shard.number] = 0
+                    self._leases.done(place)
+                else:
+                    self._leases.give_back(place, lease)
+
+    async def _watch(self, name: str, actor: Any) -> None:
+        """Ask for reports until cancelled. Raises Lost when the worker falls silent."""
+        while True:
+            try:
+                report = _answer(actor.report.remote())
+                self._take(name, await asyncio.wait_for(report, self._placement.silent_s))
+            except TimeoutError as error:
+                raise Lost(f"silent for {self._placement.silent_s:.0f} s") from error
+            if self._stopping.asked:
+                self._leases.close()
+                await _answer(actor.drain.remote())
+            await asyncio.sleep(REPORT_S)
+
+    def _take(self, name: str, report: Report) -> None:
+        self._totals.take(name, report)
+        for number, left in report.left.items():  # what a worker given up says may be older
+            self._left[number] = min(left, self._left[number])
+
+    async def _keep_time(self) -> None:
+        before, line_due = self._books.spent, time.monotonic() + LINES_S
+        while not self._leases.over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leases.over.wait(), REPORT_S)
+            self._books.save_spent(before, self._totals.pace(), self._began)
+            self._show()
+            self._watch_errors()
+            if self._stopping.asked:
+                self._leases.close()
+            if time.monotonic() >= line_due:
+                line_due += LINES_S
+                self._log_workers()
+
+    def _show(self) -> None:
+        elapsed = max(time.monotonic() - self._began, 1e-9)
+        pace = self._totals.pace()
+        user, assistant = (pace.tokens[role] / elapsed for role in ("user", "assistant"))
+        self._bar.note(f"{user:.0f} user + {assistant:.0f} assistant tokens/s")
+        self._bar.advance(self._ended - self._bar.done)
+
+    @property
+    def _ended(self) -> int:
+        return self._simulation.settings.conversations - sum(self._left.values())
+
+    def _log_workers(self) -> None:
+        if not self._totals.reports:
+            asked = f"{self._placement.cpus:g} CPU and {self._placement.gpus:g} GPU"
+            log.warning("no worker has started yet; each asks for %s of the cluster", asked)
+        for name, report in self._totals.reports.items():
+            log.info(
+                "%s (process %d): %d conversations ended, %d user + %d assistant tokens",
+                name,
+                report.process,
+                report.ended,
+                report.tokens.get("user", 0),
+                report.tokens.get("assistant", 0),
+            )
+
+    def _watch_errors(self) -> None:
+        ended, errors, last = self._totals.failed()
+        limit = self._simulation.settings.max_error_rate
+        if ended >= ERRORS_BEFORE_RATE and errors > limit * ended:
+            what = f"{errors} of {ended} conversations ended in an engine's error, the last: {last}"
+            raise WorldError(self._unfinished(what))
+
+    def _unfinished(self, why: str) -> str:
+        total = self._simulation.settings.conversations
+        return (
+            f"{why}; {self._ended} of {total} conversations are finished and every finished"
+            f" turn is kept in {self._books.run}. The same command resumes there"
+        )
+
+
+def _actor(placement: Placement, name: str, simulation: Simulation) -> Any:
+    """A worker somewhere on the cluster; Ray starts it when there is room."""
+    import ray
+
+    # Replacing is the driver's affair: a worker that Ray restarts would not know its leases.
+    wanted = ray.remote(Worker).options(
+        num_cpus=placement.cpus,
+        num_gpus=placement.gpus,
+        max_restarts=0,
+        max_task_retries=0,
+        scheduling_strategy="SPREAD",
+    )
+    return wanted.remote(name, simulation)
+
+
+async def _answer(reference: Awaitable[Answer]) -> Answer:
+    """What an actor's method returns. Raises Lost when the actor, its engine or its disk is gone.
+
+    The caller's mistakes and bugs are raised as what they were over there.
+    """
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return await reference
+    except RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, WorldError | EngineDead):
+            raise Lost(str(cause)) from error
+        if isinstance(cause, RealchatError):
+            raise cause from error
+        raise
+    except RayError as error:
+        raise Lost(next(iter(str(error).splitlines()), type(error).__name__)) from error
+
+
+async def _all(work: list[Any]) -> None:
+    await all_or_first_error([asyncio.create_task(each) for each in work])
+
+
+async def _first_of(*tasks: "asyncio.Task[Any]") -> None:
+    """Wait for one of the tasks, cancel the others, and raise what that one raised."""
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,134 @@
+"""Stage `simulate` on a Ray cluster: `python -m ray_jobs.generate --recipe R --run RUN`.
+
+The run folder, the ids and the files are those of `realchat simulate`; only the place differs.
+Either command goes on with what the other began.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.cli import Options, Overrides, RecipePath, RunPath, guarded, opened, say
+from pipelines.recipe import Recipe
+from pipelines.run_folder import RunFolder
+from pipelines.stage_process import quieten
+from pipelines.stage_table import stage_named
+from pipelines.stages import check_ready, perform, simulation
+from ray_jobs.fleet import Fleet, Placement
+from ray_jobs.worker import Simulation
+from usersim.errors import InputError
+from usersim.journal import sole_owner
+from usersim.progress import track
+
+SIMULATE = stage_named("simulate")
+PACKAGE = "runtime_resources"  # the folder in which Ray unpacks a submitted working directory
+
+
+@guarded
+def generate(
+    overrides: Overrides = None,
+    recipe: RecipePath = None,
+    run: RunPath = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="Workers. [default: one a GPU, else one]")
+    ] = None,
+    cpus_per_actor: Annotated[float, typer.Option(min=0.0, help="CPUs of a worker.")] = 1.0,
+    gpus_per_actor: Annotated[
+        float | None, typer.Option(min=0.0, help="GPUs of a worker. [default: 1 where there are]")
+    ] = None,
+) -> None:
+    """Hold the conversations of a run on a Ray cluster; every node must see the run folder."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("ray_jobs").setLevel(logging.INFO)
+    quieten()
+    found, folder = opened(Options(recipe, run), overrides)
+    folder = RunFolder(_seen_by_all(folder.root))
+    with connected():
+        placement = placed(actors, cpus_per_actor, gpus_per_actor)
+        carry_out(found, folder, placement)
+    typer.echo(folder.conversations)
+
+
+def carry_out(recipe: Recipe, run: RunFolder, placement: Placement) -> None:
+    """Do the stage in its run folder, unless it is done. Raises what `simulate_on_ray` raises."""
+    if not run.exists:
+        check_ready(SIMULATE, recipe, run)  # before anything is made in a mistyped folder
+    with run.locked():
+        run.adopt(recipe)
+        if run.is_done(SIMULATE, recipe):
+            say("simulate: already done")
+            return
+        perform(SIMULATE, recipe, run, partial(_work, placement=placement))
+        run.write_manifest(recipe)
+
+
+def _work(recipe: Recipe, run: RunFolder, placement: Placement) -> dict[str, Any]:
+    return simulate_on_ray(Simulation(*simulation(recipe, run)), placement)
+
+
+def simulate_on_ray(simulation: Simulation, placement: Placement) -> dict[str, Any]:
+    """`usersim.simulate.simulate`, with the engines in Ray actors; returns the run's figures.
+
+    Raises WorldError when stopped or out of workers (the same call resumes), InputError when the
+    folder belongs to another recipe.
+    """
+    return asyncio.run(_simulate(simulation, placement))
+
+
+async def _simulate(simulation: Simulation, placement: Placement) -> dict[str, Any]:
+    with sole_owner(simulation.run / "journal"):
+        books = simulation.books()
+        try:
+            if missing := books.publish_finished():
+                with track("simulate", simulation.settings.conversations, "conversations") as bar:
+                    bar.advance(books.ended)
+                    await Fleet(simulation, placement, books, bar).hold_all(missing)
+            return books.close_run()
+        finally:
+            books.close()
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Ray: the cluster that the environment names, one on this machine, or a new one here."""
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("Ray is not installed: pip install 'realchat[ray]'") from error
+    if ray.is_initialized():
+        yield
+        return
+    ray.init(include_dashboard=False, logging_level="warning")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def placed(actors: int | None, cpus: float, gpus: float | None) -> Placement:
+    """The placement that was asked for; what was left open follows the cluster's GPUs."""
+    import ray
+
+    there = int(ray.cluster_resources().get("GPU", 0))
+    each = float(bool(there)) if gpus is None else gpus
+    return Placement(actors or (max(1, int(there / each)) if each else 1), cpus, each)
+
+
+def _seen_by_all(root: Path) -> Path:
+    """The run folder's full path: workers stand elsewhere. Raises InputError inside a package."""
+    if not root.is_absolute() and PACKAGE in Path.cwd().parts:
+        raise InputError(
+            f"--run {root} would be inside this job's package, which goes when the job ends; name"
+            " the full path of a folder that every node sees"
+        )
+    return root.resolve()
+
+
+if __name__ == "__main__":
+    typer.run(generate)

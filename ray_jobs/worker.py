@@ -1,0 +1,130 @@
+"""The worker: a Ray actor with a pair of engines of its own, which holds the shards given to it."""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ray_jobs.leases import Lease
+from usersim.books import Books
+from usersim.conversation import Role
+from usersim.engine import Engine
+from usersim.engines import EngineSpec, model_name
+from usersim.outcome import Lineage
+from usersim.plan import Agenda, Shard, SimulateSettings
+from usersim.simulate import all_or_first_error, open_engines
+from usersim.talk import Drained, Simulator, Talk
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What `usersim.simulate.simulate` is given, in its order; travels to every worker."""
+
+    settings: SimulateSettings
+    user: EngineSpec | Engine
+    assistant: EngineSpec | Engine
+    run: Path
+    recipe: str
+    seed: int
+
+    def books(self) -> Books:
+        """Books on the run folder, which the driver and every worker see."""
+        models = model_name(self.user), model_name(self.assistant)
+        lineage = Lineage(self.settings, self.recipe, *models)
+        return Books(Agenda(self.settings, self.recipe, self.seed), lineage, self.run, shared=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a worker has done since it began."""
+
+    process: int = 0
+    left: dict[int, int] = field(default_factory=dict)
+    """Conversations still to hold, by the number of a shard that it took up."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    ended: int = 0
+    errors: int = 0
+    last_error: str = ""
+    in_flight: int = 0
+    transient_retries: int = 0
+
+
+class Worker:
+    """Holds leased shards, all of them at once: one shard's last talks leave no slot empty."""
+
+    def __init__(self, name: str, simulation: Simulation) -> None:
+        self._name, self._simulation = name, simulation
+        self._books = simulation.books()
+        self._slots = asyncio.Semaphore(simulation.settings.concurrency)  # served in order
+        self._stack = AsyncExitStack()
+        self._simulator: Simulator | None = None
+        self._draining = False
+        self._ended = self._errors = 0
+        self._last_error = ""
+
+    async def open(self) -> None:
+        """Open the engines. Raises what they raise."""
+        wanted: dict[Role, EngineSpec | Engine] = {
+            "user": self._with_log(self._simulation.user),
+            "assistant": self._with_log(self._simulation.assistant),
+        }
+        engines = await open_engines(self._stack, wanted)
+        settings, openers = self._simulation.settings, self._books.openers
+        self._simulator = Simulator(settings, engines, openers, lambda: not self._draining)
+
+    def _with_log(self, engine: EngineSpec | Engine) -> EngineSpec | Engine:
+        if isinstance(engine, EngineSpec) and engine.log_dir:
+            return engine.model_copy(update={"log_dir": engine.log_dir / self._name})
+        return engine
+
+    async def hold(self, lease: Lease) -> bool:
+        """Hold what the shard lacks and publish it; False when drained before that.
+
+        Raises Fenced when the shard went to another worker, EngineDead, WorldError.
+        """
+        shard = lease.shard
+        talks = self._books.take_up(shard, lease.number)
+        try:
+            if talks:
+                tasks = [asyncio.create_task(self._converse(shard, talk)) for talk in talks]
+                await all_or_first_error(tasks)
+        finally:
+            self._books.close_journal(shard)
+        return self._books.left[shard.number] == 0
+
+    async def _converse(self, shard: Shard, talk: Talk) -> None:
+        assert self._simulator is not None, "open comes first"
+        async with self._slots:
+            try:
+                ending = await self._simulator.converse(talk)
+            except Drained:
+                return
+            await self._books.end(shard, talk, ending)
+        self._ended += 1
+        if ending.stop_reason == "error":
+            self._errors += 1
+            self._last_error = ending.detail
+
+    async def report(self) -> Report:
+        """What was done so far; answered at once, however busy the engines are."""
+        pace = self._simulator.pace if self._simulator else None
+        return Report(
+            process=os.getpid(),
+            left=dict(self._books.left),
+            tokens={**pace.tokens} if pace else {},
+            ended=self._ended,
+            errors=self._errors,
+            last_error=self._last_error,
+            in_flight=pace.in_flight if pace else 0,
+            transient_retries=pace.transient_retries if pace else 0,
+        )
+
+    async def drain(self) -> None:
+        """Begin no turn any more."""
+        self._draining = True
+
+    async def close(self) -> None:
+        """Give back what the engines hold."""
+        await self._stack.aclose()
+        self._books.close()

@@ -1,0 +1,111 @@
+"""A worker in this process: no Ray, the same class."""
+
+import asyncio
+
+import pytest
+
+from ray_jobs.leases import Lease
+from ray_jobs.worker import Simulation, Worker
+from usersim.engines.scripted import HeldEngine, talkative
+from usersim.files import read_conversations
+from usersim.journal import Fenced
+from usersim.simulate import SimulateSettings, simulate
+
+SETTINGS = SimulateSettings(conversations=20, shard_size=8, concurrency=5)
+
+
+def simulation(run, user=None):
+    return Simulation(SETTINGS, user or talkative(2, "u"), talkative(model="a"), run, "recipe", 7)
+
+
+def published(run):
+    return [c for p in sorted((run / "conversations").glob("*")) for c in read_conversations(p)]
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """What one machine makes of the same plan."""
+    here = simulation(tmp_path / "alone")
+    simulate(here.settings, here.user, here.assistant, here.run, here.recipe, here.seed)
+    return published(tmp_path / "alone")
+
+
+def leases(work):
+    return [Lease(shard, 1) for shard in work.books().agenda.shards()]
+
+
+def test_shards_held_side_by_side_are_those_of_one_machine(tmp_path, alone):
+    async def hold():
+        work = simulation(tmp_path / "run")
+        worker = Worker("w", work)
+        await worker.open()
+        whole = await asyncio.gather(*map(worker.hold, leases(work)))
+        report = await worker.report()
+        await worker.close()
+        return whole, report
+
+    whole, report = asyncio.run(hold())
+    assert whole == [True] * 3
+    assert published(tmp_path / "run") == alone
+    assert report.ended == 20
+    assert set(report.left.values()) == {0}
+
+
+def test_a_worker_given_up_that_writes_on_changes_nothing(tmp_path, alone):
+    async def hold():
+        released = asyncio.Event()
+        given_up = Worker(
+            "a", simulation(tmp_path / "run", HeldEngine(talkative(2, "u"), released))
+        )
+        work = simulation(tmp_path / "run")
+        heir = Worker("b", work)
+        await given_up.open()
+        await heir.open()
+        shard = leases(work)[0].shard
+        late = asyncio.create_task(given_up.hold(Lease(shard, 1)))
+        await asyncio.sleep(0)
+        assert await heir.hold(Lease(shard, 2))
+        before = (tmp_path / "run" / "conversations" / "part-00000.parquet").read_bytes()
+        released.set()  # and now it wakes up
+        with pytest.raises(Fenced):
+            await late
+        with pytest.raises(Fenced):
+            await given_up.hold(Lease(shard, 1))
+        return before
+
+    before = asyncio.run(hold())
+    assert (tmp_path / "run" / "conversations" / "part-00000.parquet").read_bytes() == before
+    assert published(tmp_path / "run") == alone[:8]
+
+
+def test_one_machine_goes_on_with_what_workers_began(tmp_path, alone):
+    async def hold():
+        work = simulation(tmp_path / "run")
+        worker = Worker("w", work)
+        await worker.open()
+        await worker.hold(leases(work)[1])
+
+    asyncio.run(hold())
+    here = simulation(tmp_path / "run")
+    simulate(here.settings, here.user, here.assistant, here.run, here.recipe, here.seed)
+    assert published(tmp_path / "run") == alone
+
+
+def test_drained_it_leaves_the_shard_resumable(tmp_path, alone):
+    async def hold():
+        released = asyncio.Event()
+        work = simulation(tmp_path / "run", HeldEngine(talkative(2, "u"), released))
+        worker = Worker("w", work)
+        await worker.open()
+        first = leases(work)[0]
+        holding = asyncio.create_task(worker.hold(first))
+        await asyncio.sleep(0)
+        await worker.drain()
+        released.set()
+        assert not await holding
+        again = Worker("w", work)
+        await again.open()
+        assert await again.hold(Lease(first.shard, 2))
+
+    asyncio.run(hold())
+    assert published(tmp_path / "run") == alone[:8]
