@@ -258,6 +258,20 @@ def publish(options: PublishOptions) -> None:
 
 @app.command()
 @guarded
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    debug: Debug = False,
+) -> None:
+    """Prove a run: plan, turns, funnels, figures and hashes; exit code 1 with findings."""
+    from pipelines.verify import report, verify
+
+    checks = verify(run)
+    typer.echo(report(checks))
+    raise typer.Exit(1 if any(check.problems for check in checks) else 0)
+
+
+@app.command()
+@guarded
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],

@@ -71,7 +71,7 @@ def build_corpus(
         InputError: nothing was curated, or a shard is not ours.
         WorldError: the disk refuses; an earlier corpus then stays as it was.
     """
-    table = _curated(curated)
+    table = curated_table(curated)
     texts = table.select(["id", "messages"]).to_pylist()
     held_out = test_ids(
         [row["id"] for row in texts], [_opener(row["messages"]) for row in texts], settings
@@ -86,7 +86,7 @@ def build_corpus(
             "license": settings.license,
             "shards": len(list(folder.iterdir())),
             "bytes": sum(path.stat().st_size for path in folder.iterdir()),
-            **_statistics(table),
+            **corpus_statistics(table),
         }
         dropped = _dropped(rejected)
         card = render_card(settings, figures, facts | {"dropped": dropped}, texts)
@@ -137,7 +137,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _curated(folder: Path) -> "pa.Table":
+def curated_table(folder: Path) -> "pa.Table":
     """All curated rows, ordered by a hash of their id (so that order carries no meaning)."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -178,7 +178,7 @@ def _write_shards(table: "pa.Table", folder: Path, split: str, max_bytes: int) -
         write_table(folder / name, table.slice(start, size))
 
 
-def _statistics(table: "pa.Table") -> dict[str, Any]:
+def corpus_statistics(table: "pa.Table") -> dict[str, Any]:
     """Rounds, words by role, stop reasons, and where the rows come from."""
     rounds: list[int] = []
     words: dict[str, list[int]] = {"user": [], "assistant": []}

@@ -10,7 +10,7 @@ from pipelines.stages import perform
 STAGES = ("simulate", "curate", "corpus")
 
 
-def recipe_of(name: str, **simulate) -> Recipe:
+def recipe_of(name: str, curate: dict | None = None, **simulate) -> Recipe:
     """Two talkative speakers, 30 conversations in shards of 12 unless told otherwise."""
     talkative = {"kind": "scripted", "model": "talkative"}
     return Recipe.checked(
@@ -19,16 +19,16 @@ def recipe_of(name: str, **simulate) -> Recipe:
             "stages": list(STAGES),
             "engines": {"user": talkative | {"opens": "user"}, "assistant": talkative},
             "simulate": {"conversations": 30, "shard_size": 12, "concurrency": 8, **simulate},
-            "curate": {"filters": {"languages": []}},
+            "curate": {"filters": {"languages": []}, **(curate or {})},
         },
         "test",
     )
 
 
-def held(root: Path, **simulate) -> RunFolder:
+def held(root: Path, curate: dict | None = None, **simulate) -> RunFolder:
     """The run, with everything done that its recipe names."""
     run = RunFolder(root)
-    recipe = recipe_of(root.name, **simulate)
+    recipe = recipe_of(root.name, curate, **simulate)
     with run.locked():
         run.adopt(recipe)
     go_on(run)
