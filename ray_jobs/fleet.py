@@ -17,6 +17,7 @@ from ray_jobs.leases import Leases
 from ray_jobs.worker import Report, Simulation, Worker
 from usersim.books import Books
 from usersim.errors import EngineDead, RealchatError, WorldError
+from usersim.faults import fault_point
 from usersim.plan import Shard
 from usersim.progress import Track
 from usersim.simulate import ERRORS_BEFORE_RATE, all_or_first_error
@@ -163,6 +164,7 @@ class Fleet:
                 whole = await _answer(actor.hold.remote(lease))
             finally:
                 if whole:
+                    fault_point("ray.shard_done")
                     self._left[lease.shard.number] = 0
                     self._leases.done(place)
                 else:
@@ -272,7 +274,13 @@ async def _answer(reference: Awaitable[Answer]) -> Answer:
             raise cause from error
         raise
     except RayError as error:
-        raise Lost(next(iter(str(error).splitlines()), type(error).__name__)) from error
+        raise Lost(_in_short(error)) from error
+
+
+def _in_short(error: Exception) -> str:
+    """What Ray says of a dead actor in pages: the last line is the reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:160] if lines else 'no reason given'}"
 
 
 async def _all(work: list[Any]) -> None:

@@ -6,7 +6,7 @@ Either command goes on with what the other began.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -49,14 +49,15 @@ def generate(
     quieten()
     found, folder = opened(Options(recipe, run), overrides)
     folder = RunFolder(_seen_by_all(folder.root))
-    with connected():
-        placement = placed(actors, cpus_per_actor, gpus_per_actor)
-        carry_out(found, folder, placement)
+    carry_out(found, folder, partial(placed, actors, cpus_per_actor, gpus_per_actor))
     typer.echo(folder.conversations)
 
 
-def carry_out(recipe: Recipe, run: RunFolder, placement: Placement) -> None:
-    """Do the stage in its run folder, unless it is done. Raises what `simulate_on_ray` raises."""
+def carry_out(recipe: Recipe, run: RunFolder, placement: Callable[[], Placement]) -> None:
+    """Do the stage in its run folder, unless it is done; `placement` may ask the cluster.
+
+    Raises what `simulate_on_ray` raises.
+    """
     if not run.exists:
         check_ready(SIMULATE, recipe, run)  # before anything is made in a mistyped folder
     with run.locked():
@@ -64,7 +65,8 @@ def carry_out(recipe: Recipe, run: RunFolder, placement: Placement) -> None:
         if run.is_done(SIMULATE, recipe):
             say("simulate: already done")
             return
-        perform(SIMULATE, recipe, run, partial(_work, placement=placement))
+        with connected():
+            perform(SIMULATE, recipe, run, partial(_work, placement=placement()))
         run.write_manifest(recipe)
 
 

@@ -1,0 +1,60 @@
+"""An engine that leaves a trace of every request, and at one of them dies as a machine does."""
+
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+from usersim.engines.scripted import talkative
+
+
+class Witness:
+    """Talks like the scripted engine; notes each request's seed in a file of its process.
+
+    With `dies_at` the first process to come so far kills itself, after writing down what was in the
+    journals at that moment. Travels to a worker as it is.
+    """
+
+    context_tokens = 4096
+
+    def __init__(self, trace: Path, model: str, rounds: int | None = None, dies_at: int = 0):
+        self.trace, self.model, self.rounds, self.dies_at = trace, model, rounds, dies_at
+        self.calls = 0
+
+    async def complete(self, messages, sampling):
+        self.calls += 1
+        with (self.trace / f"{os.getpid()}.seeds").open("a") as file:
+            file.write(f"{sampling.seed}\n")
+        if self.calls == self.dies_at and self._is_first():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await talkative(self.rounds, self.model).complete(messages, sampling)
+
+    def _is_first(self):
+        try:
+            handle = os.open(self.trace / "died", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            return False
+        os.write(handle, f"{os.getpid()}\n".encode())
+        os.write(handle, "\n".join(map(repr, sorted(journaled(self.trace.parent)))).encode())
+        os.close(handle)
+        return True
+
+    async def close(self):
+        pass
+
+
+def journaled(run):
+    """(conversation, position, attempt) of every turn in a run's journals; none twice."""
+    rows = []
+    for path in sorted((run / "journal").glob("*.sqlite")):
+        with sqlite3.connect(path, timeout=30) as db:
+            tables = db.execute("SELECT name FROM sqlite_master").fetchall()
+            if ("attempt",) in tables:
+                rows += db.execute("SELECT conversation, position, attempt FROM attempt").fetchall()
+    assert len(rows) == len(set(rows))
+    return set(rows)
+
+
+def asked(trace):
+    """Seeds that engines were asked for, by process id."""
+    return {int(p.stem): p.read_text().split() for p in sorted(trace.glob("*.seeds"))}
