@@ -4,11 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    ?= runs/demo
 RECIPE ?= recipes/demo.yaml
+ROUNDS ?= 200
 STAMP  := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick check fmt doctor ingest usersim-train generate curate corpus \
-        assistant-train report chat clean
+        assistant-train report chat test-crash clean
 
 help: ## Print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -49,5 +50,8 @@ test-quick: setup ## The tests without engines and training
 	@$(BIN)/python -m pytest -m "not slow and not gpu"
 test: check ## Everything: real training and the real engine included
 	@$(BIN)/python -m pytest -m "not gpu"
+test-crash: setup ## Kill a simulation ROUNDS times and at every fault point; nothing may be lost
+	@REALCHAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/usersim/test_simulate_crash*.py \
+	  tests/usersim/test_journal.py
 clean: ## Remove the demo run
 	rm -rf runs/demo

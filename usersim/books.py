@@ -8,7 +8,7 @@ from typing import Any
 from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
 from usersim.faults import fault_point
-from usersim.files import read_json, write_conversations, write_json, write_rejections
+from usersim.files import read_json, sweep, write_conversations, write_json, write_rejections
 from usersim.journal import Ending, Journal
 from usersim.neardup import LiveIndex, Shingling
 from usersim.outcome import STAGE, Lineage, Record, Spent, Tally, outcome, records
@@ -158,6 +158,8 @@ class Books:
         planned = self.agenda.settings.conversations
         assert tally.published + len(rejected) == planned, "a conversation was lost"
         write_rejections(self.run / "rejected" / f"{STAGE}.parquet", rejected)
+        for folder in ("conversations", "journal", "rejected"):
+            sweep(self.run / folder)
         return tally.figures(self.spent)
 
     def save_spent(self, before: Spent, pace: Pace, since: float) -> None:

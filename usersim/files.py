@@ -16,6 +16,7 @@ from usersim.conversation import (
     rejection_schema,
 )
 from usersim.errors import InputError, WorldError
+from usersim.faults import fault_point
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,14 +33,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        fault_point("file.written")
         _sync(temporary)
+        fault_point("file.synced")
         temporary.replace(path)
+        fault_point("file.renamed")
         _sync(path.parent)
     except OSError as error:
         raise WorldError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):  # an error of its own would hide the one above
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left unfinished; for when nobody writes there."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
