@@ -25,14 +25,11 @@ from usersim.progress import duration, show_on
 
 # glibc hands large blocks back to the kernel and faults them in again at every training step:
 # 28-43 % of the time of training on a CPU (measured). These must stand before the process starts.
-TRAINING_ENVIRONMENT = {
+TRAINING_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(16 * 2**30),
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TOP_PAD_": str(64 * 2**20),
-    # Threads that wait by spinning take the core from those they wait for: on a shared machine two
-    # threads trained four times slower than one (measured).
-    "OMP_WAIT_POLICY": "PASSIVE",
 }
 QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -88,7 +85,7 @@ def environment(stage: Stage, recipe: dict[str, Any]) -> dict[str, str]:
     """The environment of a stage's process; what the caller has set is left as it is."""
     wanted = dict(QUIET)
     if stage.trains:
-        wanted |= TRAINING_ENVIRONMENT
+        wanted |= TRAINING_MEMORY
     if not any("/" in name for name in recipe.get("models", {}).values()):
         wanted["HF_HUB_OFFLINE"] = "1"  # embedded models and folders need no hub: ask none
     return wanted | os.environ

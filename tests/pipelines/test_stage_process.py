@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.recipe import DEFAULT, Recipe
 from pipelines.run_folder import RunFolder
-from pipelines.stage_process import QUIET, TRAINING_ENVIRONMENT, StageFailed, carry_out, environment
+from pipelines.stage_process import QUIET, TRAINING_MEMORY, StageFailed, carry_out, environment
 from pipelines.stage_table import stage_named
 from usersim.errors import WorldError
 
@@ -83,12 +83,12 @@ def test_a_stage_ends_with_its_parent_and_gives_the_folder_back(run):
 
 
 def test_training_gets_the_memory_settings_and_others_do_not(monkeypatch):
-    for name in [*TRAINING_ENVIRONMENT, *QUIET, "HF_HUB_OFFLINE"]:
+    for name in [*TRAINING_MEMORY, *QUIET, "HF_HUB_OFFLINE"]:
         monkeypatch.delenv(name, raising=False)
     embedded = {"models": {"user": "smollm2-135m-instruct"}}
     training = environment(stage_named("train_user"), embedded)
-    assert training.items() >= TRAINING_ENVIRONMENT.items()
-    assert not TRAINING_ENVIRONMENT.keys() & environment(SIMULATE, embedded).keys()
+    assert training.items() >= TRAINING_MEMORY.items()
+    assert not TRAINING_MEMORY.keys() & environment(SIMULATE, embedded).keys()
     assert training["HF_HUB_OFFLINE"] == "1"
     assert "HF_HUB_OFFLINE" not in environment(SIMULATE, {"models": {"user": "some/model"}})
 

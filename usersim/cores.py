@@ -1,0 +1,46 @@
+"""How many cores are free for a computation whose threads wait for each other.
+
+Two threads on two quiet cores train 1.4 times as fast as one; beside other busy processes they wait
+for whichever of them is not running, and are four times slower than one (docs/log.md).
+"""
+
+import os
+import time
+from pathlib import Path
+
+LOOK_S = 0.5  # how long the machine is watched
+STAT = Path("/proc/stat")
+
+
+def free_cores() -> int:
+    """Cores that nobody used during the last half second, at least one.
+
+    `OMP_NUM_THREADS`, where it is set, is what the person wants. Where the system does not tell its
+    load (not Linux), all cores count as free.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, round((cores or 1) * idle_share()))
+
+
+def idle_share() -> float:
+    """The share of all cores' time in which nothing ran, from 0 to 1."""
+    before = _times()
+    time.sleep(LOOK_S)
+    after = _times()
+    if not before or not after:
+        return 1.0
+    total = sum(after) - sum(before)
+    # /proc/stat, proc(5): user, nice, system, idle, iowait, irq, softirq, steal, ...
+    idle = sum(after[3:5]) - sum(before[3:5])
+    return idle / total if total else 1.0
+
+
+def _times() -> list[int]:
+    try:
+        first = STAT.read_text(encoding="ascii").splitlines()[0]
+    except OSError:
+        return []
+    return [int(field) for field in first.split()[1:9]]
