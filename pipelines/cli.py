@@ -272,6 +272,23 @@ def verify(
 
 @app.command()
 @guarded
+def retry(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    reason: Annotated[
+        str, typer.Option(metavar="R", help="Why they ended or were rejected: error, bad_turn ...")
+    ],
+    debug: Debug = False,
+) -> None:
+    """Hold conversations that failed for a reason again; the others stay as they are."""
+    from pipelines.grow import retry
+    from pipelines.run_folder import RunFolder
+
+    say(f"{retry(RunFolder(run), reason)} conversations are held again")
+    do(("simulate",), Options(None, run), None)
+
+
+@app.command()
+@guarded
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")],

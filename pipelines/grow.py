@@ -1,16 +1,22 @@
-"""A finished simulation goes on: more conversations (`--extend`).
+"""A finished simulation goes on: with more conversations (`--extend`), or with failed ones again.
 
-The old ones keep their ids, their turns and their files; what later stages made of them goes, since
-it was made of fewer. Each step leaves the folder in a state from which the same command goes on.
+The others keep their ids and their turns; what later stages made of them goes, since it was made
+without those. Each step leaves the folder in a state from which the same command goes on.
 """
 
-from collections.abc import Iterable
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from pipelines.recipe import Recipe, differences
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import stage_named
+from usersim.audit import ReadJournal
 from usersim.errors import InputError
+from usersim.journal import Journal, sole_owner
+from usersim.plan import Agenda
 
 SIMULATE = stage_named("simulate")
 
@@ -32,6 +38,57 @@ def extend(run: RunFolder, conversations: int, overrides: Iterable[str] = ()) ->
         run.reopen(SIMULATE)
         run.adopt(recipe)
     return recipe
+
+
+def retry(run: RunFolder, reason: str) -> int:
+    """Put aside the conversations that ended for `reason`; returns how many. None is held yet.
+
+    A reason is a stop reason, or what a rejected row gives. They keep their ids and get other
+    sampling seeds; their turns stay in the journal, out of the way.
+    Raises InputError when there is no run, or no such conversation in a finished one.
+    """
+    if not run.exists:
+        raise InputError(f"{run.root} is no run yet, so nothing can be tried again")
+    recipe = Recipe.load(run.recipe_file)
+    with run.locked(), sole_owner(run.journal):
+        run.adopt(recipe)
+        agenda = Agenda(recipe.simulate, recipe.identity(SIMULATE), recipe.seed)
+        endings = {shard: dict(_endings(shard.journal(run.root))) for shard in agenda.shards()}
+        found = {
+            shard: [index for index, reasons in ended.items() if reason in reasons]
+            for shard, ended in endings.items()
+        }
+        number = sum(map(len, found.values()))
+        if number:
+            run.reopen(SIMULATE)
+        elif run.is_done(SIMULATE, recipe):
+            raise InputError(_none_such(run, reason, endings.values()))
+        for shard, indices in found.items():
+            if indices:
+                # In this order: a shard without its data file is published again from its journal.
+                shard.data(run.root).unlink(missing_ok=True)
+                with closing(Journal(shard.journal(run.root), agenda.owner(shard))) as journal:
+                    journal.claim()
+                    journal.retire(indices)
+    return number
+
+
+def _endings(path: Path) -> Iterator[tuple[int, set[str]]]:
+    """Why each conversation of a journal ended, by its index."""
+    if not path.is_file():
+        return
+    try:
+        with closing(ReadJournal(path)) as journal:
+            for index, ending in journal.endings().items():
+                yield index, {ending.stop_reason, ending.reason} - {""}
+    except sqlite3.Error as error:
+        raise InputError(f"cannot read {path}: {error}; `realchat verify` says more") from error
+
+
+def _none_such(run: RunFolder, reason: str, endings: Iterable[dict[int, set[str]]]) -> str:
+    counts = Counter(name for shard in endings for names in shard.values() for name in names)
+    known = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return f"no conversation of {run.root} ended for {reason!r}; the reasons there are: {known}"
 
 
 def _grown(recipe: Recipe, own: Recipe, conversations: int, root: Path) -> Recipe:

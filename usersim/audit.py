@@ -140,10 +140,7 @@ class Audit:
         if damage := journal.damage():
             self.journals.problems.append(f"{journal.path.name} is damaged: {damage}")
         owner = journal.owner()
-        agenda = self._agenda
-        wanted = {"recipe": agenda.recipe, "seed": agenda.seed}
-        wanted |= {"first": shard.first, "size": shard.size}
-        for key, value in wanted.items():
+        for key, value in self._agenda.owner(shard).items():
             self.journals.same(f"{journal.path.name}: {key}", owner.get(key), str(value))
 
     def _outcome(self, name: str, shard: Shard, record: Record) -> Conversation | Rejection | None:

@@ -41,13 +41,7 @@ class Books:
     def journal(self, shard: Shard) -> Journal:
         """The shard's journal, opened once."""
         if shard.number not in self._open:
-            owner: dict[str, str | int] = {
-                "recipe": self.agenda.recipe,
-                "seed": self.agenda.seed,
-                "first": shard.first,
-                "size": shard.size,
-            }
-            path = shard.journal(self.run)
+            path, owner = shard.journal(self.run), self.agenda.owner(shard)
             self._open[shard.number] = Journal(path, owner, shared=self._shared)
         return self._open[shard.number]
 
@@ -111,16 +105,17 @@ class Books:
         journal.claim(lease)
         begun = {record.index: record for record in records(journal)}
         indices = range(shard.first, shard.first + shard.size)
+        retries = journal.retries()
         todo = [
-            self._talk(index, journal, begun.get(index))
+            self._talk(index, journal, begun.get(index), retries.get(index, 0))
             for index in indices
             if not _is_over(begun.get(index))
         ]
         self.left[shard.number] = len(todo)
         return todo
 
-    def _talk(self, index: int, journal: Journal, record: Record | None) -> Talk:
-        talk = Talk(self.agenda.plan(index), journal)
+    def _talk(self, index: int, journal: Journal, record: Record | None, retries: int) -> Talk:
+        talk = Talk(self.agenda.plan(index), journal, retries=retries)
         for attempt in record.attempts if record else ():
             talk.take(attempt)
         return talk

@@ -16,11 +16,12 @@ up and writes all the same is told so, and changes nothing.
 
 import asyncio
 import fcntl
+import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Self
 
@@ -86,6 +87,7 @@ CREATE TABLE IF NOT EXISTS ending (
     conversation INTEGER PRIMARY KEY, stop_reason TEXT NOT NULL,
     reason TEXT NOT NULL, detail TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS retired (conversation INTEGER NOT NULL, record TEXT NOT NULL);
 """
 
 
@@ -168,6 +170,26 @@ class Journal:
         rows = self._db.execute("SELECT conversation, stop_reason, reason, detail FROM ending")
         return {row[0]: Ending(*row) for row in rows}
 
+    def retire(self, conversations: Iterable[int]) -> None:
+        """Put conversations aside, so that they are held again from the start; all or none."""
+        endings = self.endings()
+        aside: dict[int, tuple[list[Attempt], Ending | None]]
+        aside = {index: ([], endings.get(index)) for index in conversations}
+        for attempt in self.attempts():
+            if attempt.conversation in aside:
+                aside[attempt.conversation][0].append(attempt)
+        rows = [(index, _as_json(*record)) for index, record in aside.items()]
+        with _disk_errors(self.path), self._transaction():
+            self._db.executemany("INSERT INTO retired VALUES (?, ?)", rows)
+            for table in ("attempt", "ending"):
+                gone = f"DELETE FROM {table} WHERE conversation = ?"  # noqa: S608
+                self._db.executemany(gone, [(index,) for index in aside])
+
+    def retries(self) -> dict[int, int]:
+        """How often conversations were put aside, by their index; those that never were are not."""
+        found = "SELECT conversation, count(*) FROM retired GROUP BY conversation"
+        return dict(self._db.execute(found))
+
     async def add(self, entry: Attempt | Ending) -> None:
         """Write an entry; it is durable on return. Adding one twice is a bug and raises."""
         loop = asyncio.get_running_loop()
@@ -221,6 +243,11 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _as_json(attempts: list[Attempt], ending: Ending | None) -> str:
+    record = {"attempts": [asdict(a) for a in attempts], "ending": ending and asdict(ending)}
+    return json.dumps(record, ensure_ascii=False)
 
 
 def _marks(kind: type[Attempt] | type[Ending]) -> str:

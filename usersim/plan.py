@@ -159,6 +159,11 @@ class Agenda:
             system=self.settings.assistant_system,
         )
 
+    def owner(self, shard: Shard) -> dict[str, str | int]:
+        """What a shard's journal is signed with: another run's is refused."""
+        size = {"first": shard.first, "size": shard.size}
+        return {"recipe": self.recipe, "seed": self.seed, **size}
+
     def shards(self) -> list[Shard]:
         """All shards, in order; the last may be smaller, and so may those at which the run grew."""
         settings = self.settings

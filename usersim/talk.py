@@ -18,6 +18,10 @@ TEMPLATE_TOKENS = 24
 """What a chat template adds to a round: two headers, two ends (5 tokens each in ChatML), air."""
 
 
+ATTEMPTS_AT_MOST = 1_000_000
+"""More attempts at one turn than any recipe would ask for."""
+
+
 class Drained(Exception):
     """No error: no new turn may begin; the conversation stays as it stands in the journal."""
 
@@ -39,6 +43,8 @@ class Talk:
     turns: list[Message] = field(default_factory=list)
     attempts: int = 0
     """Refused attempts at the turn to come."""
+    retries: int = 0
+    """How often the whole conversation was put aside, to be held again."""
     refused: str = ""
     """Why the last attempt at the turn to come was refused."""
     left: bool = False
@@ -65,6 +71,11 @@ class Talk:
     def user_is_next(self) -> bool:
         """Whether the next turn is the user's."""
         return len(self.turns) % 2 == 0
+
+    @property
+    def seed(self) -> int:
+        """The sampling seed of the turn to come; those of a retry are others."""
+        return self.plan.turn_seed(len(self.turns), self.attempts + self.retries * ATTEMPTS_AT_MOST)
 
     def ending(self, stop: StopReason, reason: str = "", detail: str = "") -> Ending:
         """The talk's ending, for the journal."""
@@ -188,10 +199,9 @@ class Simulator:
 
         Raises NoTurn after `limit` refused ones, those of earlier sessions included.
         """
-        position = len(talk.turns)
         heard = self._heard(talk, role)
         while talk.attempts < limit:
-            sampling = draw(talk.plan.turn_seed(position, talk.attempts))
+            sampling = draw(talk.seed)
             completion = await self._ask(role, heard, sampling)
             attempt = _attempt(talk, role, judge(completion) or "", completion)
             await talk.journal.add(attempt)
