@@ -108,7 +108,7 @@ class Fleet:
                 clock.cancel()
                 self._books.save_spent(before, self._totals.pace(), self._began)
         self._show()
-        if self._stopping.asked:
+        if self._stopping.asked and any(self._left.values()):
             raise WorldError(self._unfinished(f"stopped by {self._stopping.asked}"))
 
     async def _keep(self, place: int) -> None:

@@ -1,5 +1,6 @@
 """Workers on a real local Ray cluster: what they make is what one machine makes, whoever dies."""
 
+import os
 from ast import literal_eval
 from collections import Counter
 from pathlib import Path
@@ -84,6 +85,18 @@ def test_a_killed_worker_costs_the_turns_in_flight(tmp_path, alone, actors):
         assert seeds[str(plan(conversation).turn_seed(position, attempt))] == 1
 
 
+def test_sigterm_finishes_the_turns_in_flight_and_stops(tmp_path, alone):
+    slow = Witness(tmp_path / "trace", "a", dies_at=5, stops=os.getpid(), turn_s=0.7)
+    with pytest.raises(WorldError, match=r"stopped by SIGTERM(.|\n)*resumes"):
+        simulate_on_ray(of(tmp_path, assistant=slow), TWO)
+    kept = journaled(tmp_path)
+    assert 0 < len(kept) < 6 * 64
+    assert sum(map(len, asked(tmp_path / "trace").values())) == len(kept)  # none thrown away
+    simulate_on_ray(of(tmp_path), TWO)
+    assert published(tmp_path) == alone
+    assert sum(map(len, asked(tmp_path / "trace").values())) == len(journaled(tmp_path))
+
+
 def test_workers_that_never_live_stop_the_run_and_the_next_resumes(tmp_path, alone):
     dead = dying(talkative(model="a"), after=20)
     with pytest.raises(WorldError, match=r"workers are lost .*scripted: dead(.|\n)*resumes"):
@@ -97,10 +110,7 @@ def test_workers_that_never_live_stop_the_run_and_the_next_resumes(tmp_path, alo
     assert after - before == len(journaled(tmp_path) - kept)
 
 
-def test_a_workers_bad_input_is_told_as_such(tmp_path):
-    simulate_on_ray(of(tmp_path), TWO)
-    other = of(tmp_path)
+def test_a_folder_of_another_recipe_is_refused(tmp_path):
+    simulate(SETTINGS, talkative(3, "u"), talkative(model="a"), tmp_path, "another", 7)
     with pytest.raises(InputError, match="belongs to another run"):
-        simulate_on_ray(
-            Simulation(SETTINGS, other.user, other.assistant, tmp_path, "another", 7), TWO
-        )
+        simulate_on_ray(of(tmp_path), TWO)

@@ -1,5 +1,6 @@
 """An engine that leaves a trace of every request, and at one of them dies as a machine does."""
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -12,13 +13,15 @@ class Witness:
     """Talks like the scripted engine; notes each request's seed in a file of its process.
 
     With `dies_at` the first process to come so far kills itself, after writing down what was in the
-    journals at that moment. Travels to a worker as it is.
+    journals at that moment; with `stops` it sends SIGTERM to that process instead. `turn_s` is how
+    long a turn takes. Travels to a worker as it is.
     """
 
     context_tokens = 4096
 
-    def __init__(self, trace: Path, model: str, rounds: int | None = None, dies_at: int = 0):
-        self.trace, self.model, self.rounds, self.dies_at = trace, model, rounds, dies_at
+    def __init__(self, trace: Path, model: str, rounds=None, dies_at=0, stops=0, turn_s=0.0):
+        self.trace, self.model, self.rounds = trace, model, rounds
+        self.dies_at, self.stops, self.turn_s = dies_at, stops, turn_s
         self.calls = 0
 
     async def complete(self, messages, sampling):
@@ -26,7 +29,8 @@ class Witness:
         with (self.trace / f"{os.getpid()}.seeds").open("a") as file:
             file.write(f"{sampling.seed}\n")
         if self.calls == self.dies_at and self._is_first():
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(self.stops or os.getpid(), signal.SIGTERM if self.stops else signal.SIGKILL)
+        await asyncio.sleep(self.turn_s)
         return await talkative(self.rounds, self.model).complete(messages, sampling)
 
     def _is_first(self):
