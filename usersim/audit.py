@@ -47,8 +47,9 @@ class ReadJournal(Journal):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._pending = []
-        # Without a write-ahead log beside it the file is whole, and may be on a read-only disk.
-        logged = path.with_name(f"{path.name}-wal").exists()
+        # Without a log beside it the file is whole, and may be on a read-only disk. One that a kill
+        # left to be rolled back cannot be read here, which is a finding: going on mends it.
+        logged = any(path.with_name(path.name + end).exists() for end in ("-wal", "-journal"))
         mode = "mode=ro" if logged else "mode=ro&immutable=1"
         self._db = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
 
