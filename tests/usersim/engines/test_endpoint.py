@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -61,8 +61,9 @@ class Server:
         handler.send_response(status)
         for name, value in (headers | {"content-length": len(data)}).items():
             handler.send_header(name, str(value))
-        handler.end_headers()
-        handler.wfile.write(data)
+        with suppress(BrokenPipeError, ConnectionResetError):  # a client that gave up waiting
+            handler.end_headers()
+            handler.wfile.write(data)
 
 
 @contextmanager
