@@ -81,5 +81,8 @@ def read_split(corpus: Path, split: str) -> list[Conversation]:
     shards = sorted((corpus / "data").glob(f"{split}-*.parquet"))
     conversations = [c for shard in shards for c in read_conversations(shard)]
     if not conversations:
-        raise InputError(f"{corpus}/data has no {split} split: run `realchat corpus` first")
+        raise InputError(
+            f"{corpus}/data has no {split} split: run `realchat corpus`, on more conversations if "
+            "it was run already"
+        )
     return conversations

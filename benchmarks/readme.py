@@ -31,6 +31,7 @@ def rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "Simulated",
             f"{talk['conversations']} conversations of {talk['rounds_mean']:.1f} rounds, "
+            f"{talk['truncated_answers']} answers broken off by the token limit, "
             f"{talk['tokens_per_s']['user']:.0f} user + "
             f"{talk['tokens_per_s']['assistant']:.0f} assistant tokens/s",
         ),

@@ -108,7 +108,7 @@ def look_at_gpu() -> list[Finding]:
         return [Finding("gpu", "none; everything runs on the CPU", "note")]
     if package_version("vllm"):
         return [Finding("gpu", "; ".join(found))]
-    remedy = "the CPU engine is installed: `pip install realchat[vllm]` in a new environment"
+    remedy = "the CPU engine is installed: `pip install -e '.[vllm]'` in a new environment"
     return [Finding("gpu", "; ".join(found) + ", not used", "warning", remedy)]
 
 

@@ -1,5 +1,7 @@
 """The last screen of a run: what was made, the figures that matter, one conversation, what next."""
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +68,24 @@ def shortest_whole(curated: Path) -> Conversation | None:
 
 def next_commands(run: RunFolder) -> list[str]:
     """Three commands to try."""
-    return [
-        "realchat chat --run " + str(run.root) + "            talk to the models of this run",
-        "realchat run name=mine ingest.source=my.jsonl     the same with your own conversations",
-        "realchat run --recipe usergpt-1gpu                the same on a GPU, at another scale",
+    commands = [
+        (f"chat --run {run.root}", "talk to the models of this run"),
+        ("run name=mine ingest.source=my.jsonl", "the same with your own conversations"),
+        ("run --recipe usergpt-1gpu", "the same on a GPU, at another scale"),
     ]
+    lines = [f"{program()} {command:<40} {what}" for command, what in commands]
+    return [*lines, f"open {run.report} in a browser: the quality of all of it, drawn"]
+
+
+def program() -> str:
+    """What to type to start this command in the person's shell."""
+    return "realchat" if shutil.which("realchat") else shown_path(Path(sys.argv[0]))
+
+
+def shown_path(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and here in path.parents else str(path)
 
 
 def _perplexity(metrics: dict[str, Any]) -> str:

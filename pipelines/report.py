@@ -222,6 +222,7 @@ def _rounds(view: RunView, surface: Context | None) -> Context:
         "stops": _bars(stops, "conversations"),
         "people_stops": people,
         "guards": view.counts("simulate", "guards"),
+        "cut_answers": view.table("simulate").get("truncated_answers"),
         "end": [view.table("user_model", "end", kind) for kind in ("raw", "calibrated")],
     }
 

@@ -221,7 +221,7 @@ class RunFolder:
                     for line in changed or ["(the same settings, other versions of them)"]
                 ),
                 f"keep both with --run {self.root}-2, go on with the folder's own recipe by giving "
-                f"no --recipe and overrides, or make it anew with --redo {first.verb}",
+                f"only --run {self.root}, or make it anew with --redo {first.verb}",
             ]
         )
 

@@ -86,9 +86,17 @@ def environment(stage: Stage, recipe: dict[str, Any]) -> dict[str, str]:
     wanted = dict(QUIET)
     if stage.trains:
         wanted |= TRAINING_MEMORY
-    if not any("/" in name for name in recipe.get("models", {}).values()):
+    if not any("/" in name for name in _named(recipe)):
         wanted["HF_HUB_OFFLINE"] = "1"  # embedded models and folders need no hub: ask none
     return wanted | os.environ
+
+
+def _named(recipe: dict[str, Any]) -> list[str]:
+    """Every name in a recipe that might be one on the Hub."""
+    engines = [engine.get("model", "") for engine in recipe.get("engines", {}).values()]
+    source = str(recipe.get("ingest", {}).get("source", ""))
+    hub = [source] if source.startswith("hub:") else []
+    return [*recipe.get("models", {}).values(), *engines, *hub]
 
 
 def quieten() -> None:

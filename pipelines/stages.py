@@ -121,6 +121,7 @@ def _facts(recipe: Recipe, metrics: Figures) -> Figures:
         "perplexity of UserGPT on held-out people, before training": perplexity.get("before"),
         "perplexity of UserGPT on held-out people, after training": perplexity.get("after"),
         "share of simulated conversations kept": metrics.get("curate", {}).get("kept_share"),
+        "share of answers that the token limit broke off": _cut_share(metrics.get("simulate", {})),
     }
     return {
         "recipe": recipe.fingerprint(),
@@ -130,6 +131,11 @@ def _facts(recipe: Recipe, metrics: Figures) -> Figures:
         "funnel": metrics.get("curate", {}).get("funnel", []),
         "figures": {label: value for label, value in figures.items() if value is not None},
     }
+
+
+def _cut_share(talk: Figures) -> float | None:
+    answers = sum(int(rounds) * number for rounds, number in talk.get("rounds", {}).items())
+    return round(talk["truncated_answers"] / answers, 4) if answers else None
 
 
 def check_ready(stage: Stage, recipe: Recipe, run: RunFolder) -> None:
@@ -158,4 +164,6 @@ def perform(
     run.begin(stage, recipe)
     began = time.monotonic()
     figures = (work or WORK[stage.name])(recipe, run)
-    run.finish(stage, recipe, time.monotonic() - began, figures)
+    # A stage that was resumed knows how long all its sittings took; the last one alone says little.
+    seconds = max(time.monotonic() - began, float(figures.get("seconds", 0.0)))
+    run.finish(stage, recipe, seconds, figures)

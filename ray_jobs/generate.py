@@ -102,7 +102,7 @@ def connected() -> Iterator[None]:
     try:
         import ray
     except ImportError as error:
-        raise InputError("Ray is not installed: pip install 'realchat[ray]'") from error
+        raise InputError("Ray is not installed: pip install -e '.[ray]'") from error
     if ray.is_initialized():
         yield
         return

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from usersim.errors import InputError
@@ -59,6 +59,8 @@ class Conversation:
     persona_id: str | None = None
     user_tokens: int | None = None
     assistant_tokens: int | None = None
+    cut_turns: tuple[int, ...] = ()
+    """Positions among the turns whose text the token limit broke off."""
 
     def __post_init__(self) -> None:
         check_messages(self.messages)
@@ -95,14 +97,17 @@ class Conversation:
 
     def to_row(self) -> dict[str, Any]:
         """A flat row of `conversation_schema()`; `from_row` undoes it exactly."""
-        return asdict(self) | {"messages": [asdict(m) for m in self.messages]}
+        messages = [{"role": m.role, "content": m.content} for m in self.messages]
+        row = {f.name: getattr(self, f.name) for f in fields(self)}
+        return row | {"messages": messages, "cut_turns": list(self.cut_turns)}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """The conversation that a row holds; columns that are not ours are ignored."""
-        known = {f.name for f in fields(cls)} - {"messages"}
+        known = {f.name for f in fields(cls)} - {"messages", "cut_turns"}
         return cls(
             messages=messages_from(row["messages"]),
+            cut_turns=tuple(row.get("cut_turns") or ()),
             **{key: value for key, value in row.items() if key in known},
         )
 
@@ -160,6 +165,7 @@ def conversation_schema() -> "pa.Schema":
     ]
     columns += [("seed", count), ("intent_id", text), ("persona_id", text)]
     columns += [("user_tokens", count), ("assistant_tokens", count)]
+    columns += [("cut_turns", pa.list_(count))]
     return pa.schema(columns, metadata={"realchat_schema_version": str(SCHEMA_VERSION)})
 
 

@@ -77,6 +77,7 @@ def outcome(record: Record, plan: Plan, lineage: Lineage) -> Conversation | Reje
         seed=plan.seed,
         user_tokens=_tokens(turns, "user"),
         assistant_tokens=_tokens(turns, "assistant"),
+        cut_turns=tuple(i for i, a in enumerate(turns) if a.finish == "length"),
     )
 
 

@@ -6,7 +6,7 @@ its budget; a window without a target is never made. Each text is tokenised once
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from usersim.chat_format import ChatFormat
 from usersim.conversation import Conversation, Message, Role
@@ -64,6 +64,8 @@ class _Turn:
     label_start: int
     label_stop: int
     is_target: bool
+    text_stop: int = 0
+    """Where the text ends and the end of turn begins."""
     is_end: bool = False
 
 
@@ -73,7 +75,9 @@ def conversation_rows(
     """The rows of one conversation. Raises InputError when the window is below its limits."""
     system = chat.with_system([m for m in conversation.messages[:1] if m.role == "system"])
     prefix = [*chat.bos_ids, *(i for m in system for i in _clipped(m, chat, view.context_limit))]
+    cut = set(conversation.cut_turns)
     turns = [_turn(i, m, chat, target, view) for i, m in enumerate(conversation.turns)]
+    turns = [_without_end(t) if t.is_target and t.index in cut else t for t in turns]
     if target == "user" and conversation.stop_reason == "user_ended" and len(turns) % 2 == 0:
         turns.append(_end(len(turns), chat))
     room = view.window - len(prefix)
@@ -108,8 +112,15 @@ def _turn(
     whole = len(text) <= view.target_limit
     text = text[: view.target_limit]
     ids = [*header, *text, chat.end_of_turn_id, *chat.separator_ids]
-    stop = len(header) + len(text) + (1 if whole else 0)
-    return _Turn(index, ids, len(header), stop, is_target=True)
+    text_stop = len(header) + len(text)
+    stop = text_stop + (1 if whole else 0)
+    return _Turn(index, ids, len(header), stop, is_target=True, text_stop=text_stop)
+
+
+def _without_end(turn: _Turn) -> _Turn:
+    """A turn that its speaker did not finish teaches no end of turn."""
+    stop = min(turn.label_stop, turn.text_stop)
+    return replace(turn, label_stop=stop)
 
 
 def _end(index: int, chat: ChatFormat) -> _Turn:

@@ -7,6 +7,7 @@ This is the only module that knows TRL.
 import logging
 import random
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -254,7 +255,7 @@ def _arguments(settings: FitSettings, num_rows: int, seed: int) -> Any:
     steps = -(-num_rows // settings.batch_rows)
     return SFTConfig(
         **{
-            "output_dir": "unused",
+            "output_dir": tempfile.gettempdir(),  # nothing is written: save_strategy is "no"
             "max_steps": steps,
             "per_device_train_batch_size": settings.micro_batch_rows,
             "gradient_accumulation_steps": max(1, settings.batch_rows // settings.micro_batch_rows),

@@ -41,6 +41,7 @@ def train_user(
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("user", FREE_SYSTEM)
     rows_of = windows(chat, "user", settings)
     train = read_people(people / "train.parquet")
+    dev = pick(_dev_people(people, train), settings.dev_conversations, seed)
     drawn = draw_rows(train, rows_of, settings.train_tokens, seed)
     held_out = pick(read_people(people / "test.parquet"), settings.eval_conversations, seed)
     test = [row for c in held_out for row in rows_of(c)]
@@ -52,7 +53,6 @@ def train_user(
     before = score(model, test, "perplexity before")
     model, figures = fit(model, drawn, chat, settings, seed)
     after = score(model, test, "perplexity after")
-    dev = pick(_dev_people(people, train), settings.dev_conversations, seed)
     decisions = score(model, [r for c in dev for r in rows_of(c)], "calibrate the end")
     rates = leaving_rates(train)
     bias = calibrating_bias(decisions, rates)
@@ -75,7 +75,7 @@ def train_user(
 def _dev_people(people: Path, train: Sequence[Conversation]) -> Sequence[Conversation]:
     """The dev split; a source too small to have one lends its training people."""
     dev = people / "dev.parquet"
-    return read_people(dev) if dev.is_file() else train
+    return (read_conversations(dev) if dev.is_file() else []) or train
 
 
 def perplexity_change(

@@ -1,5 +1,6 @@
 import pytest
 
+from pipelines import last_screen as last_screen_module
 from pipelines.last_screen import figures, last_screen, shortest_whole
 from pipelines.run_folder import RunFolder
 from usersim.conversation import Conversation, Message
@@ -39,7 +40,7 @@ def test_the_screen_shows_what_was_made_three_figures_a_conversation_and_what_ne
     assert "2 min 05 s of work" in text
     for message in talks[1].messages:
         assert all(line in text for line in message.content.splitlines())
-    assert text.count("realchat ") == 3
+    assert all(verb in text for verb in ("chat --run", "ingest.source=my.jsonl", "usergpt-1gpu"))
 
 
 def test_figures_that_are_not_there_are_left_out(run, tmp_path):
@@ -67,3 +68,12 @@ def test_shards_that_cannot_be_read_cost_the_conversation_only(run):
     run.curated.mkdir(parents=True)
     (run.curated / "part-00000.parquet").write_text("broken")
     assert "One conversation" not in last_screen(run)
+
+
+def test_the_next_commands_can_be_typed_where_the_program_is_not_on_the_path(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(last_screen_module.sys, "argv", [str(tmp_path / ".venv/bin/realchat")])
+    monkeypatch.setattr(last_screen_module.shutil, "which", lambda name: None)
+    assert last_screen_module.program() == ".venv/bin/realchat"
+    monkeypatch.setattr(last_screen_module.shutil, "which", lambda name: "/usr/bin/realchat")
+    assert last_screen_module.program() == "realchat"

@@ -90,7 +90,12 @@ def test_training_gets_the_memory_settings_and_others_do_not(monkeypatch):
     assert training.items() >= TRAINING_MEMORY.items()
     assert not TRAINING_MEMORY.keys() & environment(SIMULATE, embedded).keys()
     assert training["HF_HUB_OFFLINE"] == "1"
-    assert "HF_HUB_OFFLINE" not in environment(SIMULATE, {"models": {"user": "some/model"}})
+    for online in [
+        {"models": {"user": "some/model"}},
+        {"ingest": {"source": "hub:some/people"}},
+        {"engines": {"assistant": {"model": "some/model"}}},
+    ]:
+        assert "HF_HUB_OFFLINE" not in environment(SIMULATE, online)
 
 
 def test_what_the_caller_has_set_stays(monkeypatch):

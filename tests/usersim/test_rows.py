@@ -1,5 +1,7 @@
 """Training rows: the mask covers exactly what the labelled side wrote, once, within budget."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,3 +99,22 @@ def test_a_window_too_small_for_its_limits_is_refused(chatml):
     view = ViewSettings(window=64, target_limit=60, context_limit=40)
     with pytest.raises(InputError, match="too small"):
         conversation_rows(conversation(["hi"]), chatml, "user", view)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["short", "a longer turn of words", "x" * 300]), min_size=4, max_size=4
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_a_turn_that_the_token_limit_broke_off_teaches_no_end(chatml, texts):
+    whole = conversation(texts)
+    cut = replace(whole, cut_turns=(1,))
+    first, second = (
+        {t.turn: row.input_ids[t.start : t.stop] for row in rows for t in row.targets}
+        for rows in (conversation_rows(c, chatml, "assistant", VIEW) for c in (whole, cut))
+    )
+    end = chatml.end_of_turn_id
+    assert end not in second[1]
+    assert [i for i in first[1] if i != end] == second[1]
+    assert first[3] == second[3]

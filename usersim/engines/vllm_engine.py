@@ -227,8 +227,8 @@ def _as_world_errors(spec: "EngineSpec") -> Iterator[None]:
         yield
     except ImportError as error:
         raise WorldError(
-            f"vLLM is not installed or does not load ({error}): pip install 'realchat[cpu]',"
-            " or 'realchat[vllm]' on a machine with a GPU, or take an endpoint engine"
+            f"vLLM is not installed or does not load ({error}): run `make setup`, or"
+            " pip install -e '.[vllm]' on a machine with a GPU, or take an endpoint engine"
         ) from error
     except (RuntimeError, ValueError, OSError, MemoryError) as error:
         where = f"; see {_log_file(spec)}" if spec.log_dir else ""
