@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from usersim.chat_format import ChatFormat, load_tokenizer
@@ -10,6 +11,7 @@ from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.conversation import Message, Role
 from usersim.engine import Engine, Sampling
 from usersim.engines import EngineSpec, open_engine
+from usersim.plan import FORBID_END
 
 LEAVE = ("/quit", "/exit")
 
@@ -59,7 +61,9 @@ async def _talk(
     try:
         while True:
             if speaker == opens:
-                text = (await engine.complete(messages, sampling)).text.strip()
+                # Nobody leaves before saying anything.
+                drawn = sampling if messages else replace(sampling, end_bias=FORBID_END)
+                text = (await engine.complete(messages, drawn)).text.strip()
                 write(f"{speaker}> {text}" if text else f"({speaker} has left)")
             else:
                 text = _typed(person, read)

@@ -78,6 +78,7 @@ def carry_out(
             _apart(stage, run, lock, say)
             mark = run.mark(stage)
             say(f"{head}: done in {duration(mark.seconds if mark else 0.0)}")
+        run.write_metrics()  # a kill between a stage's mark and its figures is mended here
         run.write_manifest(recipe)
 
 

@@ -14,6 +14,7 @@ class Answers:
 
     async def complete(self, messages, sampling):
         self.seen.append([m.role for m in messages])
+        self.may_leave = sampling.end_bias > -100
         return Completion(self.texts.pop(0), "stop")
 
     async def close(self):
@@ -48,6 +49,7 @@ def test_a_user_simulator_speaks_first_and_may_leave():
         "(user has left)",
     ]
     assert engine.seen == [[], ["user", "assistant"]]
+    assert engine.may_leave, "after an answer, not before the first word"
 
 
 def test_the_end_of_the_input_ends_the_talk():
