@@ -97,7 +97,27 @@ def front_matter(settings: "CorpusSettings", figures: Mapping[str, Any]) -> str:
             }
         ],
     }
+    table["dataset_info"] = dataset_info(figures)
     return yaml.safe_dump(table, sort_keys=False, allow_unicode=True)
+
+
+def dataset_info(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes of the splits, in rows and bytes.
+
+    Not for show: `datasets` caches a local folder under its name and its card's metadata alone, and
+    every run's folder is called `corpus`. Without these sizes the second run's corpus would load as
+    the first one's rows.
+    """
+    sizes = figures["split_bytes"]
+    splits = [
+        {"name": name, "num_bytes": sizes[name], "num_examples": rows}
+        for name, rows in figures["splits"].items()
+    ]
+    return {
+        "splits": splits,
+        "download_size": figures["bytes"],
+        "dataset_size": sum(sizes.values()),
+    }
 
 
 def size_category(n: int) -> str:

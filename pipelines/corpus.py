@@ -83,6 +83,7 @@ def build_corpus(
         figures = {
             "conversations": table.num_rows,
             "splits": {name: split.num_rows for name, split in splits.items()},
+            "split_bytes": {name: split.nbytes for name, split in splits.items()},
             "license": settings.license,
             "shards": len(list(folder.iterdir())),
             "bytes": sum(path.stat().st_size for path in folder.iterdir()),

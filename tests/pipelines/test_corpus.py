@@ -64,6 +64,20 @@ def load(folder, monkeypatch):
     return datasets.load_dataset(str(folder / "corpus"), cache_dir=str(folder / "cache"))
 
 
+def test_the_corpora_of_two_runs_are_not_taken_for_each_other(tmp_path, monkeypatch):
+    """`datasets` caches a local folder by its name, and every run's is called corpus."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    datasets.disable_progress_bars()
+    for run in ("a", "b"):
+        rows = [conversation(i, answer=f"So says {run}.") for i in range(30)]
+        build(tmp_path / run, rows)
+        folder, cache = str(tmp_path / run / "corpus"), str(tmp_path / "cache")
+        loaded = datasets.load_dataset(folder, cache_dir=cache, split="train")
+        assert {row["messages"][1]["content"] for row in loaded} == {f"So says {run}."}
+
+
 def test_datasets_loads_both_splits_as_chat(tmp_path, monkeypatch):
     rows = [conversation(i) for i in range(30)]
     figures = build(tmp_path, rows)
