@@ -47,7 +47,7 @@ def figures(metrics: dict[str, Any]) -> list[str]:
 
 
 def conversation_lines(run: RunFolder) -> list[str]:
-    """The shortest curated conversation of two rounds or more, or the shortest of all."""
+    """The shortest curated conversation of two rounds or more that the user ended."""
     chosen = shortest_whole(run.curated)
     if chosen is None:
         return []
@@ -63,7 +63,8 @@ def shortest_whole(curated: Path) -> Conversation | None:
     except InputError:
         return None
     several = [c for c in found if c.num_rounds >= 2] or found
-    return min(several, key=lambda c: sum(len(m.content) for m in c.messages), default=None)
+    finished = [c for c in several if c.stop_reason == "user_ended" and not c.cut_turns] or several
+    return min(finished, key=lambda c: sum(len(m.content) for m in c.messages), default=None)
 
 
 def next_commands(run: RunFolder) -> list[str]:
