@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    ?= runs/demo
-RECIPE ?= recipes/demo.yaml
+# `make generate RUN=runs/mine` goes on with that run's own recipe; RECIPE=... begins with another.
+FROM   = $(if $(RECIPE),--recipe $(RECIPE)) --run $(RUN)
 ROUNDS ?= 200
 STAMP  := $(VENV)/.setup-done
 
@@ -24,19 +25,19 @@ demo: setup ## The whole path on real models and data: runs/demo/report.html at 
 	@$(BIN)/realchat run --recipe recipes/demo.yaml --run runs/demo
 
 ingest: setup ## Real people's conversations, cleaned and split
-	@$(BIN)/realchat ingest --recipe $(RECIPE) --run $(RUN)
+	@$(BIN)/realchat ingest $(FROM)
 usersim-train: setup ## Train UserGPT on the turns that people typed
-	@$(BIN)/realchat train-user --recipe $(RECIPE) --run $(RUN)
+	@$(BIN)/realchat train-user $(FROM)
 generate: setup ## Let UserGPT and the assistant talk
-	@$(BIN)/realchat simulate --recipe $(RECIPE) --run $(RUN)
+	@$(BIN)/realchat simulate $(FROM)
 curate: setup ## Duplicates and bad conversations out, with reasons
-	@$(BIN)/realchat curate --recipe $(RECIPE) --run $(RUN)
+	@$(BIN)/realchat curate $(FROM)
 corpus: setup ## Parquet and a dataset card, ready for datasets and TRL
-	@$(BIN)/realchat corpus --recipe $(RECIPE) --run $(RUN)
+	@$(BIN)/realchat corpus $(FROM)
 assistant-train: setup ## Train the assistant on the corpus
-	@$(BIN)/realchat train-assistant --recipe $(RECIPE) --run $(RUN)
+	@$(BIN)/realchat train-assistant $(FROM)
 report: setup ## Write report.html
-	@$(BIN)/realchat report --recipe $(RECIPE) --run $(RUN)
+	@$(BIN)/realchat report $(FROM)
 chat: setup ## Talk to a model of the run
 	@$(BIN)/realchat chat --run $(RUN)
 doctor: setup ## What this machine has, and what to do about what is missing
