@@ -18,6 +18,7 @@ from ray_jobs.worker import Report, Simulation, Worker
 from usersim.books import Books
 from usersim.errors import EngineDead, RealchatError, WorldError
 from usersim.faults import fault_point
+from usersim.outcome import Spent
 from usersim.plan import Shard
 from usersim.progress import Track
 from usersim.simulate import ERRORS_BEFORE_RATE, all_or_first_error
@@ -97,10 +98,12 @@ class Fleet:
     async def hold_all(self, shards: list[Shard]) -> None:
         """Hold what is missing. Raises WorldError when stopped before the end."""
         before = self._books.spent
+        # A driver killed in its first second has sat all the same.
+        self._books.save_spent(before, self._totals.pace(), self._began)
         self._leases = Leases(shards, self._books.leases, self._placement.actors)
         with self._stopping.on_signals():
             places = [asyncio.create_task(self._keep(n)) for n in range(self._placement.actors)]
-            clock = asyncio.create_task(self._keep_time())
+            clock = asyncio.create_task(self._keep_time(before))
             self._stopping.abort = lambda: [task.cancel() for task in (*places, clock)]
             try:
                 await all_or_first_error([clock, *places])
@@ -188,8 +191,8 @@ class Fleet:
         for number, left in report.left.items():  # what a worker given up says may be older
             self._left[number] = min(left, self._left[number])
 
-    async def _keep_time(self) -> None:
-        before, line_due = self._books.spent, time.monotonic() + LINES_S
+    async def _keep_time(self, before: Spent) -> None:
+        line_due = time.monotonic() + LINES_S
         while not self._leases.over.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._leases.over.wait(), REPORT_S)
