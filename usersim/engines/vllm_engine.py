@@ -1,7 +1,8 @@
 """vLLM in this process: `AsyncLLM`, continuous batching, prefix caching, prompts as token ids.
 
 On a CPU (measured, SmolLM2-135M, 64 completions at once): one thread an engine; the model runs in
-the engine core's own process rather than in a worker behind it (454 against 315 tokens/s); nucleus
+the engine core's own process rather than in a worker behind it (454 against 315 tokens/s, once, thread
+binding differing too); nucleus
 sampling is our own (see `nucleus`); eager, since compiling gains nothing.
 """
 
@@ -283,7 +284,7 @@ def _variables(spec: "EngineSpec") -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-        # The core's process runs the model itself. On a CPU one process less is a third faster;
+        # The core's process runs the model itself. On a CPU one process less looked a third faster;
         # its threads are then bound by the affinity that the process inherits.
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
