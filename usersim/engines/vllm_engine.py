@@ -1,9 +1,9 @@
 """vLLM in this process: `AsyncLLM`, continuous batching, prefix caching, prompts as token ids.
 
-On a CPU (measured, SmolLM2-135M, 64 completions at once): one thread an engine; the model runs in
-the engine core's own process rather than in a worker behind it (454 against 315 tokens/s, once, thread
-binding differing too); nucleus
-sampling is our own (see `nucleus`); eager, since compiling gains nothing.
+On a CPU (seen once, SmolLM2-135M, 64 completions at once): one thread an engine; the model runs
+in the engine core's own process rather than in a worker behind it (454 against 315 tokens/s, thread
+binding differing too); nucleus sampling is our own (see `nucleus`); eager, since compiling gains
+nothing.
 """
 
 import json
