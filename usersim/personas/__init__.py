@@ -1,0 +1,1 @@
+"""Personas: who a person is, where they talk, and how; conditions on the ordinary simulation."""
