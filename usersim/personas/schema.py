@@ -25,7 +25,6 @@ from usersim.settings import Settings
 
 Model = TypeVar("Model", bound=Settings)
 
-PERSONA_VERSION = 1
 MOST_CHARACTERS = 200  # of one attribute: a persona is a page, not a novel
 
 Gender = Literal["woman", "man", "nonbinary"]
@@ -127,7 +126,7 @@ class Aspects(Settings):
 class Persona(Aspects):
     """A whole person. `usersim.personas.prose` writes it as prose and reads that back."""
 
-    version: Literal[1] = Field(PERSONA_VERSION, description="of this schema")
+    version: Literal[1] = Field(1, description="of this schema")
     personal: Personal = Field(description="who they are")
     social: Social = Field(description="who is around them, and where")
     language: Language = Field(Language(), description="what they speak")
@@ -167,7 +166,7 @@ class Persona(Aspects):
 class PersonaDraft(Aspects):
     """What somebody wrote of a person: the four aspects, and any part of the rest."""
 
-    version: Literal[1] = Field(PERSONA_VERSION, description="of this schema")
+    version: Literal[1] = Field(1, description="of this schema")
     personal: dict[str, Any] = Field({}, description="any fields of `Personal`")
     social: dict[str, Any] = Field({}, description="any fields of `Social`")
     language: dict[str, Any] = Field({}, description="any fields of `Language`")
