@@ -21,6 +21,9 @@ class Sampling:
     min_tokens: int = 0
     end_bias: float = 0.0
     """Added to the logit of the end-of-conversation token, where there is one; -100 forbids it."""
+    schema: str = ""
+    """A JSON schema, as text, that the completion must keep to; empty for free text. An engine that
+    cannot decode under a grammar may ignore it, so whoever asks checks the answer all the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ message, log or error.
 """
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -154,6 +155,9 @@ class EndpointEngine:
             body["min_tokens"] = sampling.min_tokens
         if sampling.repetition_penalty != 1:
             body["repetition_penalty"] = sampling.repetition_penalty
+        if sampling.schema:
+            wanted = {"name": "answer", "schema": json.loads(sampling.schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": wanted}
         return body
 
     async def close(self) -> None:

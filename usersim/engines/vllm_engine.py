@@ -148,6 +148,7 @@ class VllmEngine:
             "ignore_eos": True,  # the ends are ours, whatever the checkpoint calls its eos
             "detokenize": False,
             "output_kind": RequestOutputKind.FINAL_ONLY,
+            "structured_outputs": _grammar(sampling.schema),
         }
         drawn = sampling.temperature >= GREEDY and sampling.top_p < 1
         if self._draws_nucleus and drawn and sampling.repetition_penalty == 1:
@@ -171,6 +172,15 @@ class VllmEngine:
             llm.shutdown(timeout=5)
             llm.shutdown = _nothing  # its destructor would call it again, at a time of its own
             self._watchdog.dismiss()
+
+
+def _grammar(schema: str) -> Any:
+    """What makes vLLM decode under a JSON schema; None for free text."""
+    if not schema:
+        return None
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(json=schema)
 
 
 def _nothing(timeout: float | None = None) -> None:
@@ -266,6 +276,11 @@ def _arguments(spec: "EngineSpec", folder: Path, context: int, on_cpu: bool) -> 
         "max_num_seqs": spec.max_num_seqs,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
+        # Where a schema allows whitespace, a small model writes it until it is cut.
+        "structured_outputs_config": {
+            "backend": "xgrammar",
+            "disable_any_whitespace": True,
+        },
     }
     if not on_cpu:
         return arguments | {"gpu_memory_utilization": spec.gpu_memory_utilization}

@@ -115,6 +115,17 @@ def ask(url, messages=HELLO, sampling=None, times=1, pauses=None, **changed):
     return asyncio.run(run())
 
 
+def test_a_schema_goes_out_as_a_response_format():
+    schema = {"type": "object", "properties": {"score": {"enum": [1, 2]}}, "required": ["score"]}
+    with serving(answer('{"score": 2}')) as server:
+        ask(server.url, sampling=Sampling(schema=json.dumps(schema)))
+        ask(server.url, sampling=Sampling())
+    (_, asked), (_, free) = server.seen
+    assert asked["response_format"]["json_schema"]["schema"] == schema
+    assert asked["response_format"]["json_schema"]["strict"] is True
+    assert "response_format" not in free
+
+
 def test_sends_the_conversation_and_reads_the_answer():
     usage = {
         "prompt_tokens": 12, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 8}

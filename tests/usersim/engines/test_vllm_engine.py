@@ -1,6 +1,7 @@
 """The real engine on a real model: SmolLM2-135M on vLLM."""
 
 import asyncio
+import json
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,7 @@ async def _everything(engines, tmp_path):
     user, assistant = engines
     await _roles_and_special_tokens(user, assistant)
     await _limits(assistant)
+    await _structured(assistant)
     await _leaving(user)
     await _many_conversations(user, assistant, tmp_path)
     await _death(user)
@@ -99,6 +101,31 @@ async def _roles_and_special_tokens(user, assistant):
     assert specials.count(turn_end) == plain.count(turn_end)
     assert broken.prompt_tokens > honest.prompt_tokens + 10
     assert "<|im_" not in honest.text + broken.text
+
+
+async def _structured(assistant):
+    """Whatever the model would rather write, and however it is drawn, the answer fits."""
+    fields = {"name": {"type": "string", "maxLength": 12}, "score": {"enum": [1, 2, 3]}}
+    schema = json.dumps(
+        {
+            "type": "object",
+            "properties": fields,
+            "required": list(fields),
+            "additionalProperties": False,
+        }
+    )
+    asked = [Message("user", "Write a poem about the sea.")]
+    drawn = [
+        Sampling(max_tokens=80, temperature=t, top_p=p, seed=n, schema=schema)
+        for n, (t, p) in enumerate([(0.0, 1.0), (1.0, 0.9), (1.5, 1.0), (1.0, 0.5)])
+    ]
+    answers = await asyncio.gather(*(assistant.complete(asked, s) for s in drawn))
+    for answer in answers:
+        found = json.loads(answer.text)
+        assert found.keys() == fields.keys()
+        assert found["score"] in (1, 2, 3)
+        assert len(found["name"]) <= 12
+        assert answer.finish_reason == "stop"
 
 
 async def _limits(assistant):
