@@ -52,7 +52,7 @@ def retry(run: RunFolder, reason: str) -> int:
     recipe = Recipe.load(run.recipe_file)
     with run.locked(), sole_owner(run.journal):
         run.adopt(recipe)
-        agenda = Agenda(recipe.simulate, recipe.identity(SIMULATE), recipe.seed)
+        agenda = Agenda.of(recipe.simulate, recipe.identity(SIMULATE), recipe.seed, run.root)
         endings = {shard: dict(_endings(shard.journal(run.root))) for shard in agenda.shards()}
         found = {
             shard: [index for index, reasons in ended.items() if reason in reasons]

@@ -136,7 +136,9 @@ class _Proof:
         user = recipe.user_engine(run.user_model, run.logs)
         assistant = recipe.assistant_engine(run.logs)
         lineage = Lineage(recipe.simulate, identity, model_name(user), model_name(assistant))
-        audit = Audit(Agenda(recipe.simulate, identity, recipe.seed), lineage, run.root)
+        audit = Audit(
+            Agenda.of(recipe.simulate, identity, recipe.seed, run.root), lineage, run.root
+        )
         yield from audit.checks()
         if figures:
             yield audit.figures(figures)

@@ -32,7 +32,12 @@ class Simulation:
         """Books on the run folder, which the driver and every worker see."""
         models = model_name(self.user), model_name(self.assistant)
         lineage = Lineage(self.settings, self.recipe, *models)
-        return Books(Agenda(self.settings, self.recipe, self.seed), lineage, self.run, shared=True)
+        return Books(
+            Agenda.of(self.settings, self.recipe, self.seed, self.run),
+            lineage,
+            self.run,
+            shared=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)

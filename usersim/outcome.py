@@ -75,6 +75,8 @@ def outcome(record: Record, plan: Plan, lineage: Lineage) -> Conversation | Reje
         assistant_model=lineage.assistant_model,
         recipe=lineage.recipe,
         seed=plan.seed,
+        intent_id=plan.brief.intent_id or None,
+        persona_id=plan.brief.persona_id or None,
         user_tokens=_tokens(turns, "user"),
         assistant_tokens=_tokens(turns, "assistant"),
         cut_turns=tuple(i for i, a in enumerate(turns) if a.finish == "length"),

@@ -9,9 +9,11 @@ import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, model_validator
 
+from usersim.briefs import FREE, Brief, Given, briefs_of_people, read_briefs
 from usersim.engine import Sampling
 from usersim.settings import Settings
 
@@ -64,6 +66,13 @@ class SimulateSettings(Settings):
         "You are a helpful AI assistant. Answer in one or two short sentences.",
         description="system message of the assistant, part of the rows made; empty: none",
     )
+    given: tuple[Given, ...] = Field(
+        (), description="what UserGPT is told of a real training person it plays; empty: it is free"
+    )
+    briefs: str = Field(
+        "", description="file of your own briefs (opener, intent, profile, ...), JSONL or Parquet"
+    )
+    intent_words: int = Field(6, ge=1, description="words of an intent read off a person's turns")
     token_budget: int = Field(
         2048, ge=64, description="tokens of a conversation; no round begins that might not fit"
     )
@@ -88,6 +97,12 @@ class SimulateSettings(Settings):
             raise ValueError(
                 f"min_rounds ({self.min_rounds}) is above max_rounds ({self.max_rounds})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_origin_of_briefs(self) -> "SimulateSettings":
+        if self.briefs and self.given:
+            raise ValueError("briefs and given exclude each other: name a file, or real people")
         return self
 
     @model_validator(mode="after")
@@ -116,6 +131,8 @@ class Plan:
     seed: int
     max_rounds: int
     system: str
+    """The assistant's."""
+    brief: Brief = FREE
 
     def turn_seed(self, position: int, attempt: int) -> int:
         """The sampling seed of one attempt at one turn, below 2**31."""
@@ -147,16 +164,30 @@ class Agenda:
     recipe: str
     """What the ids are made of: a fingerprint that knows nothing of how many or how fast."""
     seed: int
+    briefs: tuple[Brief, ...] = (FREE,)
+
+    @classmethod
+    def of(cls, settings: SimulateSettings, recipe: str, seed: int, run: Path) -> Self:
+        """The plan, with its briefs read. Raises InputError when they cannot be."""
+        briefs: tuple[Brief, ...] = (FREE,)
+        if settings.briefs:
+            briefs = read_briefs(Path(settings.briefs))
+        elif settings.given:
+            people = run / "people" / "train.parquet"
+            briefs = briefs_of_people(people, settings.given, settings.intent_words, seed)
+        return cls(settings, recipe, seed, briefs)
 
     def plan(self, index: int) -> Plan:
         """The plan of conversation `index`."""
         number = _hash(self.recipe, self.seed, index)
+        brief = self.briefs[index % len(self.briefs)]
         return Plan(
             index,
             id=f"{number:016x}",
             seed=number >> 1,  # 63 bits: Parquet's integers are signed
             max_rounds=self.settings.max_rounds,
-            system=self.settings.assistant_system,
+            system=brief.assistant_system or self.settings.assistant_system,
+            brief=brief,
         )
 
     def owner(self, shard: Shard) -> dict[str, str | int]:

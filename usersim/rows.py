@@ -70,11 +70,16 @@ class _Turn:
 
 
 def conversation_rows(
-    conversation: Conversation, chat: ChatFormat, target: Role, view: ViewSettings
+    conversation: Conversation, chat: ChatFormat, target: Role, view: ViewSettings, told: str = ""
 ) -> list[Row]:
-    """The rows of one conversation. Raises InputError when the window is below its limits."""
-    system = chat.with_system([m for m in conversation.messages[:1] if m.role == "system"])
-    prefix = [*chat.bos_ids, *(i for m in system for i in _clipped(m, chat, view.context_limit))]
+    """The rows of one conversation; `told` is the system message of the user who is learned.
+
+    The system message of a record was said to the assistant: whoever learns the user never sees it.
+    Raises InputError when the window is below its limits.
+    """
+    system = chat.with_system(_told(conversation, target, told))
+    limit = view.window if target == "user" else view.context_limit  # conditions stay whole
+    prefix = [*chat.bos_ids, *(i for m in system for i in _clipped(m, chat, limit))]
     cut = set(conversation.cut_turns)
     turns = [_turn(i, m, chat, target, view) for i, m in enumerate(conversation.turns)]
     turns = [_without_end(t) if t.is_target and t.index in cut else t for t in turns]
@@ -83,6 +88,12 @@ def conversation_rows(
     room = view.window - len(prefix)
     _check_room(room, view)
     return [_row(conversation.id, prefix, window) for window in _windows(turns, room)]
+
+
+def _told(conversation: Conversation, target: Role, told: str) -> list[Message]:
+    if target == "user":
+        return [Message("system", told)] if told else []
+    return [m for m in conversation.messages[:1] if m.role == "system"]
 
 
 def _check_room(room: int, view: ViewSettings) -> None:

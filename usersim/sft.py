@@ -114,12 +114,18 @@ def draw_rows(
 
 
 def windows(
-    chat: ChatFormat, target: Role, settings: FitSettings
+    chat: ChatFormat,
+    target: Role,
+    settings: FitSettings,
+    told: Callable[[Conversation], str] = lambda _: "",
 ) -> Callable[[Conversation], list[Row]]:
-    """What makes the rows of a conversation, as many as the settings take of it."""
+    """What makes the rows of a conversation, as many as the settings take of it.
+
+    `told` is what the user who is learned was told about themselves.
+    """
 
     def first_windows(conversation: Conversation) -> list[Row]:
-        rows = conversation_rows(conversation, chat, target, settings.view)
+        rows = conversation_rows(conversation, chat, target, settings.view, told(conversation))
         return rows[: settings.windows_per_conversation or None]
 
     return first_windows

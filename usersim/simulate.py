@@ -57,7 +57,7 @@ async def simulate_async(
     seed: int,
 ) -> dict[str, Any]:
     """`simulate`, for a caller that has an event loop already."""
-    agenda = Agenda(settings, recipe_fingerprint, seed)
+    agenda = Agenda.of(settings, recipe_fingerprint, seed, run)
     lineage = Lineage(settings, recipe_fingerprint, model_name(user), model_name(assistant))
     with sole_owner(run / "journal"):
         books = Books(agenda, lineage, run)

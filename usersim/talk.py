@@ -152,6 +152,9 @@ class Simulator:
 
     async def _user_speaks(self, talk: Talk) -> None:
         """One accepted user turn, or the user leaves."""
+        if talk.plan.brief.opener and not talk.turns:
+            await self._open_as_given(talk)
+            return
         settings = self.settings
         may_leave = talk.rounds >= settings.min_rounds
         bias = settings.end_bias if may_leave else FORBID_END
@@ -166,6 +169,14 @@ class Simulator:
             return settings.user_sampling.drawn(seed, bias)
 
         await self._speak(talk, "user", draw, judge, limit)
+
+    async def _open_as_given(self, talk: Talk) -> None:
+        """The first turn that the brief states: nobody is asked and nothing is refused."""
+        text = talk.plan.brief.opener
+        given = Completion(text, "stop", prompt_tokens=0, completion_tokens=0, cached_tokens=0)
+        attempt = _attempt(talk, "user", "", given)
+        await talk.journal.add(attempt)
+        talk.take(attempt)
 
     def _refuse_user_turn(self, completion: Completion, talk: Talk) -> GuardReason | None:
         text = completion.text
@@ -211,10 +222,10 @@ class Simulator:
         raise NoTurn(role, talk.refused)
 
     def _heard(self, talk: Talk, role: Role) -> Sequence[Message]:
-        """What the speaker has before them: the assistant's system message is its own affair."""
-        if role == "assistant" and talk.plan.system:
-            return (Message("system", talk.plan.system), *talk.turns)
-        return tuple(talk.turns)
+        """What the speaker has before them: each one's system message is their own affair."""
+        plan = talk.plan
+        told = plan.system if role == "assistant" else plan.brief.user_system
+        return (Message("system", told), *talk.turns) if told else tuple(talk.turns)
 
     async def _ask(self, role: Role, heard: Sequence[Message], sampling: Sampling) -> Completion:
         """One completion; transient errors are tried again, within bounds."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.checkpoints import resolve_checkpoint
+from usersim.conditions import ConditionSettings, Teller
 from usersim.conversation import Conversation
 from usersim.errors import InputError
 from usersim.files import fingerprint, read_conversations
@@ -25,6 +26,7 @@ from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint
 class TrainSettings(FitSettings):
     """How UserGPT is trained."""
 
+    conditions: ConditionSettings = ConditionSettings()
     dev_conversations: int = 30
     """Held-out people (of the dev split) on whom the decision to leave is calibrated."""
 
@@ -41,8 +43,11 @@ def train_user(
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("user", FREE_SYSTEM)
     rows_of = windows(chat, "user", settings)
     train = read_people(people / "train.parquet")
+    teller = Teller(settings.conditions, train, seed)
     dev = pick(_dev_people(people, train), settings.dev_conversations, seed)
-    drawn = draw_rows(train, rows_of, settings.train_tokens, seed)
+    drawn = draw_rows(
+        train, windows(chat, "user", settings, teller.at_random), settings.train_tokens, seed
+    )
     held_out = pick(read_people(people / "test.parquet"), settings.eval_conversations, seed)
     test = [row for c in held_out for row in rows_of(c)]
 

@@ -118,3 +118,23 @@ def test_a_turn_that_the_token_limit_broke_off_teaches_no_end(chatml, texts):
     assert end not in second[1]
     assert [i for i in first[1] if i != end] == second[1]
     assert first[3] == second[3]
+
+
+def test_the_user_is_told_their_conditions_and_never_what_the_assistant_was_told(chatml):
+    conversation = Conversation(
+        id="c",
+        messages=(
+            Message("system", "Answer like a pirate."),
+            Message("user", "hi"),
+            Message("assistant", "Arr."),
+        ),
+    )
+    view = ViewSettings(window=1024, target_limit=200, context_limit=100)
+    user = chatml.playing("user", "You are a person.")
+    free = chatml.tokenizer.decode(conversation_rows(conversation, user, "user", view)[0].input_ids)
+    told = conversation_rows(conversation, user, "user", view, "You want: a boat. " * 8)[0]
+    assert "You are a person." in free
+    assert "pirate" not in free
+    assert chatml.tokenizer.decode(told.input_ids).count("You want: a boat.") == 8
+    other = conversation_rows(conversation, chatml, "assistant", view)[0]
+    assert "pirate" in chatml.tokenizer.decode(other.input_ids)

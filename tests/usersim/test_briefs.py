@@ -1,0 +1,86 @@
+"""Briefs: files of them are checked line by line, and real people make them too."""
+
+import json
+
+import pytest
+
+from usersim.briefs import Brief, briefs_of_people, read_briefs
+from usersim.conditions import profile_of
+from usersim.conversation import Conversation, Message
+from usersim.errors import InputError
+from usersim.files import write_conversations, write_table
+
+
+def write_lines(path, *rows):
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in rows))
+    return path
+
+
+def test_a_brief_may_state_anything_or_nothing(tmp_path):
+    path = write_lines(
+        tmp_path / "b.jsonl",
+        {"opener": "hi", "persona_id": "p1"},
+        {},
+        "",
+        {"intent": "x", "profile": None},
+    )
+    assert read_briefs(path) == (Brief(opener="hi", persona_id="p1"), Brief(), Brief(intent="x"))
+
+
+def test_parquet_holds_briefs_as_well(tmp_path):
+    import pyarrow as pa
+
+    write_table(tmp_path / "b.parquet", pa.table({"intent": ["x", None]}))
+    assert read_briefs(tmp_path / "b.parquet") == (Brief(intent="x"), Brief())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"opner": "hi"}', "line 2: unknown key 'opner'; a brief has opener"),
+        ('{"opener": 3}', "line 2: opener must be text, not int"),
+        ('["hi"]', "line 2: a brief is an object"),
+        ('{"opener": ', "line 2 is not JSON"),
+    ],
+)
+def test_a_broken_brief_is_named_by_its_line(tmp_path, line, message):
+    with pytest.raises(InputError, match=message):
+        read_briefs(write_lines(tmp_path / "b.jsonl", {"opener": "hi"}, line))
+
+
+def test_no_file_and_no_brief(tmp_path):
+    with pytest.raises(InputError, match="no file of briefs"):
+        read_briefs(tmp_path / "b.jsonl")
+    with pytest.raises(InputError, match="holds no brief"):
+        read_briefs(write_lines(tmp_path / "b.jsonl", ""))
+    (tmp_path / "l.jsonl").write_bytes(b'{"opener": "\xff"}')
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_briefs(tmp_path / "l.jsonl")
+
+
+def people(tmp_path):
+    texts = [("fix my car pls", "and now?"), ("Write a poem about rain.", "Another one.")]
+    conversations = [
+        Conversation(
+            id=f"p{i}",
+            messages=(Message("user", a), Message("assistant", "Yes."), Message("user", b)),
+        )
+        for i, (a, b) in enumerate(texts)
+    ]
+    write_conversations(tmp_path / "train.parquet", conversations)
+    return {c.id: c for c in conversations}
+
+
+def test_real_people_lend_what_is_asked_for(tmp_path):
+    known, path = people(tmp_path), tmp_path / "train.parquet"
+    for brief in briefs_of_people(path, ("intent", "profile"), 3, seed=1):
+        person = known[brief.intent_id]
+        assert brief.profile == profile_of(person.user_turns).line()
+        typed = " ".join(person.user_turns).lower()
+        assert all(word in typed for word in brief.intent.split(", "))
+    assert {b.intent for b in briefs_of_people(path, ("profile",), 3, seed=1)} == {""}
+
+
+def test_real_people_who_are_not_there(tmp_path):
+    with pytest.raises(InputError, match="run `realchat ingest`, or name a file"):
+        briefs_of_people(tmp_path / "none.parquet", ("intent",), 3, seed=1)

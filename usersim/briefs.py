@@ -1,0 +1,115 @@
+"""Briefs: what the two speakers of a conversation are given before it begins, all of it optional.
+
+A brief is a row of a JSONL or Parquet file, or is read off a real person of the training split:
+that person's profile, intent, or both, for UserGPT to play. Conversation i gets brief i, from
+the beginning again when there are fewer of them than conversations.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from usersim.conditions import IntentWords, profile_of, user_system
+from usersim.errors import InputError
+from usersim.files import fingerprint, read_conversations, read_rows
+
+Given = Literal["profile", "intent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What is known of a conversation's speakers; an empty field says nothing."""
+
+    opener: str = ""
+    """The user's first turn, as it will stand."""
+    intent: str = ""
+    """What the simulated person wants, in a line."""
+    profile: str = ""
+    """Who they are and how they write, in a line."""
+    intent_id: str = ""
+    persona_id: str = ""
+    assistant_system: str = ""
+    """The assistant's system message in place of the recipe's."""
+
+    @property
+    def user_system(self) -> str:
+        """What UserGPT is told, or "" to leave it to its template."""
+        return user_system(self.intent, self.profile) if self.intent or self.profile else ""
+
+
+FREE = Brief()
+
+
+def read_briefs(path: Path) -> tuple[Brief, ...]:
+    """The briefs in a `.jsonl` or `.parquet` file.
+
+    Raises InputError naming the file and line for what is no brief: an unknown key most of all.
+    """
+    if not path.is_file():
+        raise InputError(f"no file of briefs {path}")
+    briefs = tuple(_brief(row, where) for where, row in _rows(path))
+    if not briefs:
+        raise InputError(f"{path} holds no brief")
+    return briefs
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    if path.suffix == ".parquet":
+        for number, row in enumerate(read_rows(path), 1):
+            yield f"{path}, row {number}", row
+        return
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error.reason}") from error
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield f"{path}, line {number}", _json(line, f"{path}, line {number}")
+
+
+def _json(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where} is not JSON: {error.msg}") from error
+
+
+def _brief(row: Any, where: str) -> Brief:
+    known = [f.name for f in fields(Brief)]
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: a brief is an object with any of {', '.join(known)}")
+    for key, value in row.items():
+        if key not in known:
+            raise InputError(f"{where}: unknown key {key!r}; a brief has {', '.join(known)}")
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{where}: {key} must be text, not {type(value).__name__}")
+    return Brief(**{key: value for key, value in row.items() if value})
+
+
+@lru_cache(maxsize=4)
+def briefs_of_people(
+    people: Path, given: tuple[Given, ...], words: int, seed: int
+) -> tuple[Brief, ...]:
+    """What real people of a split were like, one brief each, in an order that the seed decides.
+
+    Raises InputError when the split is missing: briefs are then to be given in a file.
+    """
+    if not people.is_file():
+        raise InputError(
+            f"simulate.given asks for real people's {' and '.join(given)}, but {people} is"
+            " missing: run `realchat ingest`, or name a file of your own in simulate.briefs"
+        )
+    conversations = read_conversations(people)
+    conversations.sort(key=lambda c: fingerprint([seed, c.id]))
+    intents = IntentWords(c.user_turns for c in conversations) if "intent" in given else None
+    return tuple(
+        Brief(
+            intent=intents.of(c.user_turns, words) if intents else "",
+            profile=profile_of(c.user_turns).line() if "profile" in given else "",
+            intent_id=c.id if intents else "",
+        )
+        for c in conversations
+    )
