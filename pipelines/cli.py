@@ -13,6 +13,7 @@ import typer
 
 from pipelines.failures import DEBUG, explained
 from pipelines.publish_options import PublishOptions, asked
+from pipelines.replay_verb import replay
 from pipelines.stage_table import STAGES, Stage, stage_named
 from usersim.errors import InputError
 
@@ -268,6 +269,9 @@ def verify(
     checks = verify(run)
     typer.echo(report(checks))
     raise typer.Exit(1 if any(check.problems for check in checks) else 0)
+
+
+app.command()(guarded(replay))
 
 
 @app.command()

@@ -44,21 +44,32 @@ def bare_tokenizer():
     return byte_tokenizer([])
 
 
-@pytest.fixture(scope="session")
-def tiny_checkpoint(tmp_path_factory) -> Path:
-    """A folder with a random-weight Llama of some 60,000 parameters and a ChatML tokenizer."""
+def random_checkpoint(folder: Path, hidden_size: int, heads: int) -> Path:
+    """A folder with a random-weight Llama of two layers and a ChatML tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     tokenizer = byte_tokenizer(SPECIAL)
     tokenizer.chat_template = TEMPLATE
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
-        eos_token_id=2, pad_token_id=2, bos_token_id=1, tie_word_embeddings=True,
+        vocab_size=len(tokenizer), hidden_size=hidden_size, intermediate_size=64,
+        num_hidden_layers=2, num_attention_heads=heads, num_key_value_heads=heads // 2,
+        max_position_embeddings=2048, eos_token_id=2, pad_token_id=2, bos_token_id=1,
+        tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory) -> Path:
+    """A random-weight Llama of some 60,000 parameters."""
+    return random_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint", 32, 4)
+
+
+@pytest.fixture(scope="session")
+def served_checkpoint(tmp_path_factory) -> Path:
+    """One whose heads are large enough for vLLM's attention kernels."""
+    return random_checkpoint(tmp_path_factory.mktemp("served") / "checkpoint", 128, 2)
