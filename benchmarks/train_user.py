@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/train_user.py runs/demo/people '{}' '{lora_rank: 64}' ...
 
 Each variant is a YAML table of `train_user` settings on top of the defaults; each trains in a
-process of its own with the allocator that the stages use. Every variant is scored on the same people
-in the same view (the default one), so that their perplexities can be compared: free, and told their
-profile. One JSON line a variant; its speed is in tokens per second of CPU time, which other work on
-the machine changes less than the clock's.
+process of its own with the allocator that the stages use. Every variant is scored on the same
+people in the same view (the default one), so that their perplexities can be compared: free, and
+told their profile. One JSON line a variant; its speed is in tokens per second of CPU time, which
+other work on the machine changes less than the clock's.
 """
 
 import argparse
