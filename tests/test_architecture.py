@@ -15,6 +15,7 @@ FORBIDDEN = {"utils", "util", "helpers", "helper", "common", "core", "base", "ma
 HEAVY = (
     "torch", "transformers", "trl", "peft", "accelerate", "vllm", "ray", "datasets", "datasketch",
     "fasttext", "altair", "pyarrow", "numpy", "huggingface_hub", "httpx",
+    "sklearn", "scipy",
 )  # fmt: skip
 ELSEWHERE = {"usersim.engines.nucleus"}  # loaded by vLLM inside the engine's own process only
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 6
