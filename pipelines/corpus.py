@@ -22,8 +22,9 @@ from pipelines.card import render_card
 from usersim.conversation import conversation_schema
 from usersim.errors import InputError, WorldError
 from usersim.files import fingerprint, read_rows, write_table, write_text
-from usersim.neardup import Shingling, clusters, near_duplicate_pairs
+from usersim.neardup import clusters, near_duplicate_pairs
 from usersim.settings import Settings
+from usersim.shingling import Shingling
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,8 +16,9 @@ from pydantic import Field
 from pipelines.repetition import words_of
 from usersim.conversation import Conversation
 from usersim.files import fingerprint
-from usersim.neardup import Shingling, clusters, near_duplicate_pairs
+from usersim.neardup import clusters, near_duplicate_pairs
 from usersim.settings import Settings
+from usersim.shingling import Shingling
 
 
 class DedupSettings(Settings):

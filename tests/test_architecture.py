@@ -17,7 +17,8 @@ HEAVY = (
     "fasttext", "altair", "pyarrow", "numpy", "huggingface_hub", "httpx",
     "sklearn", "scipy",
 )  # fmt: skip
-ELSEWHERE = {"usersim.engines.nucleus"}  # loaded by vLLM inside the engine's own process only
+# Loaded by vLLM inside the engine's own process only; loaded inside functions only.
+ELSEWHERE = {"usersim.engines.nucleus", "usersim.shingle_kernel"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 6
 
 

@@ -10,9 +10,10 @@ from usersim.errors import InputError
 from usersim.faults import fault_point
 from usersim.files import read_json, sweep, write_conversations, write_json, write_rejections
 from usersim.journal import Ending, Journal
-from usersim.neardup import LiveIndex, Shingling
+from usersim.neardup import LiveIndex
 from usersim.outcome import STAGE, Lineage, Record, Spent, Tally, outcome, records
 from usersim.plan import Agenda, Shard
+from usersim.shingling import Shingling
 from usersim.talk import Pace, Talk
 
 

@@ -1,15 +1,16 @@
 """Near-duplicate texts: MinHash signatures, banded candidates, verified by their true Jaccard.
 
 A text is the set of its word shingles; two texts are near-duplicates when the Jaccard similarity
-of their sets reaches a threshold. MinHash and LSH (datasketch) only *propose* pairs; every pair
-that is returned was verified on the sets themselves, so a decision never depends on an estimate.
+of their sets reaches a threshold. MinHash and LSH only *propose* pairs (the very pairs that
+datasketch's `MinHashLSH` would, found by sorting instead of in hash tables); every pair that is
+returned was verified on the sets themselves, so what is told of a pair is never an estimate.
 """
 
-import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from usersim.shingling import Shingling, Sketches, minhash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,69 +19,10 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound=Hashable)
 
-# Scripts written without spaces (kana, Han, Hangul) count each character as a word; elsewhere a
-# word is a run of letters, digits and underscores.
-_WORD = re.compile(
-    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
-)
-_HASH_BLOCK = (
-    8192  # shingles permuted at once: bounds memory at 4 MiB for 128 hashes, whatever the text
-)
-_ODD = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio; its powers tell the places of a run apart
-_SEED = 1  # of the permutations; signatures are comparable only under one seed
-
-
-@dataclass(frozen=True, slots=True)
-class Shingling:
-    """How a text becomes a set: runs of `words` words, case folded, punctuation ignored.
-
-    A text shorter than that is one shingle as a whole, so that short texts are duplicates only when
-    they are the same words. A text without any word (`???`, an emoji) is itself, stripped.
-    Five words suit whole conversations; for short openers three words and a threshold of 0.6 catch
-    edits of 5 % of the words (measured on planted edits).
-    """
-
-    words: int = 5
-
-    def shingles(self, text: str) -> frozenset[str]:
-        """The set itself, never empty."""
-        return frozenset(self._runs(text))
-
-    def hashes(self, text: str) -> "NDArray[np.uint64]":
-        """The set as sorted 64-bit hashes without repeats, never empty.
-
-        A run's hash is the sum of its words' hashes (xxh64), each times a power of an odd constant,
-        modulo 2^64: in numpy, ten times as fast as hashing each run's text, and as unlikely to
-        collide (n shingles have one collision in every 2^65 / n^2 texts).
-        """
-        import numpy as np
-
-        words = self._words(text)
-        if len(words) < self.words:
-            return np.array([_hash(" ".join(words))], dtype=np.uint64)
-        values = np.fromiter(map(_hash, words), np.uint64, len(words))
-        num_runs = len(words) - self.words + 1
-        runs = np.zeros(num_runs, dtype=np.uint64)
-        for place in range(self.words):
-            runs += values[place : place + num_runs] * np.uint64(pow(_ODD, place, 1 << 64))
-        return np.unique(runs)
-
-    def _words(self, text: str) -> list[str]:
-        folded = text.casefold()
-        return _WORD.findall(folded) or [folded.strip()]
-
-    def _runs(self, text: str) -> Iterator[str]:
-        words = self._words(text)
-        for start in range(max(len(words) - self.words, 0) + 1):
-            yield " ".join(words[start : start + self.words])
-
-
-@lru_cache(maxsize=1 << 17)
-def _hash(text: str) -> int:
-    from xxhash import xxh64_intdigest
-
-    # A lone surrogate (half an emoji) must not stop a comparison.
-    return xxh64_intdigest(text.encode("utf-8", "surrogatepass"))
+BUCKET = 1000
+"""In a bucket of more texts than these, each is compared with so many of the first ones only."""
+_VERIFIED_AT_ONCE = 4096  # pairs: bounds the shingle sets in memory
+_FAR = 6.0  # standard deviations below the threshold: such a pair is one in a thousand million
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +66,147 @@ class Pair:
     jaccard: float
 
 
-def jaccard(left: frozenset[Any], right: frozenset[Any]) -> float:
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Pairs of positions, a row each with the smaller one first, and their Jaccard similarities."""
+
+    pairs: "NDArray[np.int64]"
+    jaccard: "NDArray[np.float64]"
+
+    def to_pairs(self) -> list[Pair]:
+        """The same, sorted."""
+        rows = zip(self.pairs.tolist(), self.jaccard.tolist(), strict=True)
+        return sorted(Pair(left, right, score) for (left, right), score in rows)
+
+
+def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
     """Size of the intersection over the size of the union, of two sets that are not both empty."""
     return len(left & right) / len(left | right)
 
 
 def signatures(
-    texts: Iterable[str], shingling: Shingling | None = None, num_perm: int = 128
+    texts: Sequence[str], shingling: Shingling | None = None, num_perm: int = 128
 ) -> "NDArray[np.uint32]":
     """MinHash signatures, one row of `num_perm` values a text (datasketch, scheme affine32)."""
+    return (shingling or Shingling()).sketches(texts, num_perm).signatures
+
+
+def candidate_pairs(
+    signatures: "NDArray[np.uint32]", banding: Banding, most: int | None = None
+) -> "NDArray[np.int64]":
+    """Pairs of rows that agree in a whole band, sorted, each once: those of `MinHashLSH`.
+
+    With `most`, each row of a bucket is paired with the bucket's first so many rows only, which
+    bounds the work at rows x bands x most.
+    """
     import numpy as np
 
-    shape = shingling or Shingling()
-    rows = [_sketch(shape.hashes(text), num_perm).hashvalues for text in texts]
-    return np.array(rows, dtype=np.uint32).reshape(len(rows), num_perm)
+    from usersim import shingle_kernel as kernel
+
+    num_rows = len(signatures)
+    bits = max(num_rows - 1, 1).bit_length()
+    found = np.empty(0, dtype=np.uint64)
+    room = np.empty(max(num_rows, 1024), dtype=np.uint64)
+    for first in range(0, banding.num_perm, banding.rows):
+        keys = kernel.band_keys(signatures, first, banding.rows, bits)
+        keys.sort()
+        band = (first, banding.rows, bits)
+        count = kernel.pairs_of_band(keys, signatures, band, most or num_rows, room)
+        if count > len(room):
+            room = np.empty(count + count // 4, dtype=np.uint64)
+            kernel.pairs_of_band(keys, signatures, band, most or num_rows, room)
+        found = np.union1d(found, room[:count])
+    pairs: NDArray[np.int64] = np.empty((len(found), 2), dtype=np.int64)
+    pairs[:, 0], pairs[:, 1] = found >> kernel.BITS, found & np.uint64(0xFFFFFFFF)
+    return pairs
+
+
+def first_of_same_sets(
+    texts: Sequence[str], shingling: Shingling, sketches: Sketches
+) -> "NDArray[np.int64]":
+    """For each text the position of the first one with the very same set (often its own)."""
+    import numpy as np
+
+    from usersim import shingle_kernel as kernel
+
+    _, index, inverse = np.unique(sketches.contents, return_index=True, return_inverse=True)
+    first = index[inverse]
+    # Other texts with the same words in another order: their signatures are equal too.
+    whole = sketches.signatures.shape[1]
+    keys = kernel.band_keys(sketches.signatures, 0, whole, 0)[np.sort(index)]
+    alone, counts = np.unique(keys, return_counts=True)
+    doubtful = np.sort(index)[np.isin(keys, alone[counts > 1])]
+    seen: dict[bytes, int] = {}
+    moved = {i: seen.setdefault(shingling.hashes(texts[i]).tobytes(), i) for i in doubtful.tolist()}
+    for position, other in moved.items():
+        if position != other:
+            first[first == position] = other
+    return first
+
+
+def verified(
+    texts: Sequence[str], shingling: Shingling, pairs: "NDArray[np.int64]", threshold: float
+) -> Alike:
+    """Those of the pairs whose true Jaccard similarity reaches the threshold."""
+    import numpy as np
+
+    from usersim import shingle_kernel as kernel
+
+    scores = np.empty(len(pairs), dtype=np.float64)
+    for start in range(0, len(pairs), _VERIFIED_AT_ONCE):
+        part = pairs[start : start + _VERIFIED_AT_ONCE]
+        involved, local = np.unique(part, return_inverse=True)
+        sets = shingling.sets([texts[i] for i in involved.tolist()])
+        given = (sets.values, sets.starts, sets.sizes)
+        scores[start : start + len(part)] = kernel.jaccards(given, local.reshape(part.shape))
+    reached = scores >= threshold
+    return Alike(pairs[reached], scores[reached])
+
+
+def likely(
+    signatures: "NDArray[np.uint32]", pairs: "NDArray[np.int64]", threshold: float
+) -> "NDArray[np.int64]":
+    """The pairs without those whose signatures agree far too little for the threshold.
+
+    The number of agreeing values is binomial; what lies six standard deviations below its mean at
+    the threshold is left out, which loses one pair in 10^9.
+    """
+    from usersim import shingle_kernel as kernel
+
+    size = signatures.shape[1]
+    least = size * threshold - _FAR * (size * threshold * (1 - threshold)) ** 0.5
+    reached: NDArray[np.bool_] = kernel.agreements(signatures, pairs) >= least
+    return pairs[reached]
+
+
+def alike(
+    texts: Sequence[str],
+    threshold: float,
+    shingling: Shingling | None = None,
+    banding: Banding | None = None,
+) -> Alike:
+    """Verified pairs with a Jaccard similarity of at least `threshold`.
+
+    Among texts with different shingle sets these are all the pairs (but for the share that the
+    banding misses, at most 0.1 % at the threshold by default, and for buckets over `BUCKET`).
+    Texts with the same set are linked to the first of them only, with 1.0: a thousand times
+    "continue" gives 999 pairs, not 499,500. `clusters` of the pairs is therefore the same whatever
+    the order of the texts.
+    """
+    import numpy as np
+
+    shape, bands = shingling or Shingling(), banding or Banding.for_threshold(threshold)
+    sketches = shape.sketches(texts, bands.num_perm)
+    first = first_of_same_sets(texts, shape, sketches)
+    own = np.arange(len(texts))
+    kept, repeats = own[first == own], own[first != own]
+    distinct = sketches.signatures[kept]
+    pairs = likely(distinct, candidate_pairs(distinct, bands, BUCKET), threshold)
+    found = verified(texts, shape, kept[pairs], threshold)
+    same = np.column_stack([first[repeats], repeats])
+    return Alike(
+        np.concatenate([found.pairs, same]), np.concatenate([found.jaccard, np.ones(len(same))])
+    )
 
 
 def near_duplicate_pairs(
@@ -146,27 +215,8 @@ def near_duplicate_pairs(
     shingling: Shingling | None = None,
     banding: Banding | None = None,
 ) -> list[Pair]:
-    """Verified pairs with a Jaccard similarity of at least `threshold`, sorted.
-
-    Among texts with different shingle sets these are all the pairs (but for the share that the
-    banding misses, at most 0.1 % at the threshold by default). Texts with the same set are linked
-    to the first of them only, with 1.0: a thousand times "continue" gives 999 pairs, not 499,500.
-    `clusters` of the pairs is therefore the same whatever the order of the texts.
-    """
-    index: LiveIndex[int] = LiveIndex(threshold, shingling, banding)
-    firsts: dict[bytes, int] = {}
-    pairs = []
-    for position, text in enumerate(texts):
-        hashes = index.shingling.hashes(text)
-        first = firsts.setdefault(hashes.tobytes(), position)
-        if first != position:
-            pairs.append(Pair(first, position, 1.0))
-            continue
-        sketch = _sketch(hashes, index.banding.num_perm)
-        found = index.matches(hashes, sketch)
-        pairs += [Pair(earlier, position, score) for earlier, score in found]
-        index.insert(position, hashes, sketch)
-    return sorted(pairs)
+    """The pairs of `alike`, sorted."""
+    return alike(texts, threshold, shingling, banding).to_pairs()
 
 
 def clusters(n: int, pairs: Iterable[Pair]) -> list[list[int]]:
@@ -215,52 +265,29 @@ class LiveIndex(Generic[Key]):
 
         Between equals the one that was added first.
         """
-        hashes = self.shingling.hashes(text)
-        found = self.matches(hashes, _sketch(hashes, self.banding.num_perm))
+        found = self._matches(self.shingling.hashes(text), self._sketch(text))
         return max(found, key=lambda match: (match[1], -self._order[match[0]]), default=None)
 
     def add(self, key: Key, text: str) -> None:
         """Remember a text. Raises ValueError when the key is there already."""
-        hashes = self.shingling.hashes(text)
-        self.insert(key, hashes, _sketch(hashes, self.banding.num_perm))
-
-    def matches(self, hashes: "NDArray[np.uint64]", sketch: "MinHash") -> list[tuple[Key, float]]:
-        """Every remembered key within the threshold of a hashed text, in no order."""
-        candidates = self._lsh.query(sketch)
-        if not candidates:
-            return []
-        values, matches = frozenset(hashes.tolist()), []
-        for key in candidates:
-            other = self._hashes[key]
-            # The smaller set over the larger bounds the similarity: skip what cannot reach it.
-            if min(len(values), len(other)) < self.threshold * max(len(values), len(other)):
-                continue
-            shared = len(values.intersection(other.tolist()))
-            score = shared / (len(values) + len(other) - shared)
-            if score >= self.threshold:
-                matches.append((key, score))
-        return matches
-
-    def insert(self, key: Key, hashes: "NDArray[np.uint64]", sketch: "MinHash") -> None:
-        """Remember a hashed text. Raises ValueError when the key is there already."""
         if key in self._hashes:
             raise ValueError(f"key {key!r} is in the index already")
-        self._lsh.insert(key, sketch, check_duplication=False)
+        self._lsh.insert(key, self._sketch(text), check_duplication=False)
         self._order[key] = len(self._hashes)
-        self._hashes[key] = hashes
+        self._hashes[key] = self.shingling.hashes(text)
 
+    def _sketch(self, text: str) -> "MinHash":
+        return minhash(self.shingling.sketches([text], self.banding.num_perm).signatures[0])
 
-def _sketch(hashes: "NDArray[np.uint64]", num_perm: int) -> "MinHash":
-    sketch = _empty_sketch(num_perm).copy()
-    low = (hashes & 0xFFFFFFFF).tolist()  # affine32 permutes 32-bit values
-    for start in range(0, len(low), _HASH_BLOCK):
-        sketch.update_batch(low[start : start + _HASH_BLOCK])
-    return sketch
+    def _matches(
+        self, hashes: "NDArray[np.uint64]", sketch: "MinHash"
+    ) -> Iterator[tuple[Key, float]]:
+        """Every remembered key within the threshold of a hashed text, in no order."""
+        from usersim import shingle_kernel as kernel
 
-
-@lru_cache(maxsize=8)
-def _empty_sketch(num_perm: int) -> "MinHash":
-    from datasketch import MinHash
-
-    # The shingles are hashed already; the permutations are drawn once and shared by all copies.
-    return MinHash(num_perm, seed=_SEED, hashfunc=int, scheme="affine32")
+        for key in self._lsh.query(sketch):
+            other = self._hashes[key]
+            common = kernel.shared(hashes, other)
+            score = common / (len(hashes) + len(other) - common)
+            if score >= self.threshold:
+                yield key, score

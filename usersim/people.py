@@ -17,8 +17,9 @@ from usersim.files import write_conversations, write_rejections
 from usersim.funnel import FunnelStage
 from usersim.language import UNDETERMINED, Language, LanguageId
 from usersim.merging import merge
-from usersim.neardup import Pair, Shingling, clusters, near_duplicate_pairs
+from usersim.neardup import Pair, clusters, near_duplicate_pairs
 from usersim.progress import Track, track
+from usersim.shingling import Shingling
 from usersim.sources import Draft, Source, SourceSettings
 
 SPLITS = ("train", "dev", "test")

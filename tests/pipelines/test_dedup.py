@@ -3,7 +3,8 @@ from hypothesis import strategies as st
 
 from pipelines.dedup import Candidate, DedupSettings, deduplicate
 from usersim.conversation import Conversation, Message
-from usersim.neardup import Shingling, jaccard
+from usersim.neardup import jaccard
+from usersim.shingling import Shingling
 
 DEFAULT = DedupSettings()
 STORY = (

@@ -3,6 +3,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from datasketch import MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,12 +11,13 @@ from usersim.neardup import (
     Banding,
     LiveIndex,
     Pair,
-    Shingling,
+    candidate_pairs,
     clusters,
     jaccard,
     near_duplicate_pairs,
     signatures,
 )
+from usersim.shingling import Shingling, minhash
 
 VOCABULARY = ["how", "do", "i", "bake", "plant", "fix", "write", "a", "the", "bread", "poem", "now"]
 WORDS = st.sampled_from(VOCABULARY)
@@ -30,30 +32,6 @@ def brute_force(texts, threshold, shingling):
     sets = [shingling.shingles(text) for text in texts]
     scored = (Pair(i, j, jaccard(sets[i], sets[j])) for i, j in combinations(range(len(sets)), 2))
     return [pair for pair in scored if pair.jaccard >= threshold]
-
-
-class TestShingling:
-    def test_runs_of_words_without_case_and_punctuation(self):
-        found = Shingling(3).shingles("Write a poem, please!")
-        assert found == {"write a poem", "a poem please"}
-
-    def test_short_texts_are_one_shingle_and_do_not_collide(self):
-        shingling = Shingling(5)
-        assert shingling.shingles("thank you") != shingling.shingles("thanks a lot")
-        assert shingling.shingles("Thank you!") == shingling.shingles("thank you")
-
-    @pytest.mark.parametrize("text", ["???", "\U0001f600", "", "\ud83d"])
-    def test_texts_without_words_are_themselves(self, text):
-        assert Shingling().shingles(f" {text}\n") == {text}
-        assert len(Shingling().hashes(text)) == 1
-
-    def test_scripts_without_spaces_count_characters(self):
-        assert len(Shingling(3).shingles("你好世界吗")) == 3
-
-    @given(TEXTS)
-    def test_hashes_are_as_many_as_shingles(self, texts):
-        for text in texts:
-            assert len(Shingling(2).hashes(text)) == len(Shingling(2).shingles(text))
 
 
 def test_estimated_and_true_jaccard_agree():
@@ -71,10 +49,40 @@ def test_estimated_and_true_jaccard_agree():
     assert abs(np.mean(errors)) < 0.02
 
 
-def test_signatures_do_not_depend_on_company_and_survive_very_long_texts():
-    long = text_of(20_000, random.Random(1))
-    assert (signatures(["hi there", long])[1] == signatures([long])[0]).all()
-    assert signatures([], num_perm=32).shape == (0, 32)
+def pairs_of_datasketch(values, banding):
+    """The candidate pairs that datasketch's own LSH finds on the same signatures."""
+    lsh = MinHashLSH(num_perm=banding.num_perm, params=(banding.bands, banding.rows))
+    found = set()
+    for position, row in enumerate(values):
+        sketch = minhash(row)
+        found |= {(other, position) for other in lsh.query(sketch)}
+        lsh.insert(position, sketch)
+    return found
+
+
+@settings(max_examples=80, deadline=None)
+@given(TEXTS, st.sampled_from([(25, 5), (9, 13), (40, 2), (2, 1)]))
+def test_candidates_are_those_of_datasketch(texts, shape):
+    banding = Banding(*shape)
+    values = signatures(texts, Shingling(2), banding.num_perm)
+    found = candidate_pairs(values, banding)
+    assert list(map(tuple, found.tolist())) == sorted(pairs_of_datasketch(values, banding))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 3))
+def test_candidates_of_arbitrary_signatures_are_those_of_datasketch(seed, values):
+    draw = np.random.default_rng(seed)
+    rows = draw.integers(0, values + 1, (30, 12), dtype=np.uint32)  # full of coincidences
+    for banding in (Banding(4, 3), Banding(2, 6), Banding(12, 1)):
+        found = set(map(tuple, candidate_pairs(rows, banding).tolist()))
+        assert found == pairs_of_datasketch(rows, banding)
+
+
+def test_a_crowded_bucket_is_compared_with_its_first_ones():
+    rows = np.zeros((500, 4), dtype=np.uint32)
+    assert len(candidate_pairs(rows, Banding(2, 2))) == 500 * 499 // 2
+    assert candidate_pairs(rows, Banding(2, 2), most=1).tolist() == [[0, i] for i in range(1, 500)]
 
 
 @settings(max_examples=60, deadline=None)

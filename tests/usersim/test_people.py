@@ -7,8 +7,9 @@ import pytest
 
 from usersim.errors import InputError, WorldError
 from usersim.files import read_conversations, read_rows
-from usersim.neardup import LiveIndex, Shingling, jaccard
+from usersim.neardup import LiveIndex, jaccard
 from usersim.people import SPLITS, IngestSettings, ingest, summary
+from usersim.shingling import Shingling
 
 SOURCE = Path(__file__).parents[1] / "data" / "people.json"
 SETTINGS = IngestSettings(source=str(SOURCE), dev=3, test=4)
