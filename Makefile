@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick check fmt doctor ingest usersim-train generate curate corpus \
-        assistant-train report chat test-crash clean
+        assistant-train report chat test-crash bench-simulate clean
 
 help: ## Print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -54,5 +54,7 @@ test: check ## Everything: real training and the real engine included
 test-crash: setup ## Kill a simulation ROUNDS times and at every fault point; nothing may be lost
 	@REALCHAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/usersim/test_simulate_crash*.py \
 	  tests/usersim/test_journal.py
+bench-simulate: setup ## Simulation's speed: the orchestration alone, then the engine against its oracles
+	@$(BIN)/python -m benchmarks.orchestration
 clean: ## Remove the demo run
 	rm -rf runs/demo

@@ -10,7 +10,7 @@ from usersim.errors import InputError
 from usersim.faults import fault_point
 from usersim.files import read_json, sweep, write_conversations, write_json, write_rejections
 from usersim.journal import Ending, Journal
-from usersim.neardup import LiveIndex
+from usersim.openers import Openers
 from usersim.outcome import STAGE, Lineage, Record, Spent, Tally, outcome, records
 from usersim.plan import Agenda, Shard
 from usersim.shingling import Shingling
@@ -26,9 +26,7 @@ class Books:
     def __init__(self, agenda: Agenda, lineage: Lineage, run: Path, shared: bool = False) -> None:
         self.agenda, self.lineage, self.run, self._shared = agenda, lineage, run, shared
         settings = agenda.settings
-        self.openers: LiveIndex[str] = LiveIndex(
-            settings.opener_threshold, Shingling(settings.opener_words)
-        )
+        self.openers = Openers(settings.opener_threshold, Shingling(settings.opener_words))
         self.ended = 0
         """Conversations that have ended, in all sessions."""
         self.left: dict[int, int] = {}
@@ -178,6 +176,7 @@ class Books:
         for journal in self._open.values():
             journal.close()
         self._open.clear()
+        self.openers.close()
 
 
 def _is_over(record: Record | None) -> bool:

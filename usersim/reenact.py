@@ -12,7 +12,6 @@ from usersim.conversation import Message, Role
 from usersim.engine import Completion, Engine, FinishReason, Sampling
 from usersim.errors import DeterministicError
 from usersim.journal import Attempt, Ending, Journal
-from usersim.neardup import LiveIndex
 from usersim.outcome import Record
 from usersim.plan import Plan, SimulateSettings
 from usersim.talk import Simulator, Talk
@@ -150,12 +149,9 @@ class _Openers:
     def __init__(self, scene: _Scene) -> None:
         self._scene = scene
 
-    def nearest(self, text: str) -> str | None:
+    def offer(self, key: str, text: str) -> str | None:
         then = self._scene.next
         return "another" if then and then.reason == "near_duplicate_opener" else None
-
-    def add(self, key: str, text: str) -> None:
-        """Nothing to remember."""
 
 
 async def reenact(
@@ -171,7 +167,7 @@ async def reenact(
     """
     scene = _Scene(record)
     prompted: dict[Role, Engine] = {role: _Prompted(e, scene) for role, e in engines.items()}
-    openers = cast("LiveIndex[str]", _Openers(scene))
+    openers = _Openers(scene)
     talk = Talk(plan, _Notes(scene), retries=retries)
     try:
         ending = await Simulator(settings, prompted, openers, lambda: True).converse(talk)

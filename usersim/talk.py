@@ -10,7 +10,7 @@ from usersim.engine import Completion, Engine, Sampling
 from usersim.errors import DeterministicError, TransientError
 from usersim.guards import GuardReason, loop_among, refuse_turn
 from usersim.journal import Attempt, Ending, Journal
-from usersim.neardup import LiveIndex
+from usersim.openers import Offers
 from usersim.outcome import LEFT, message_of
 from usersim.plan import FORBID_END, Plan, SimulateSettings
 
@@ -103,7 +103,7 @@ class Simulator:
         self,
         settings: SimulateSettings,
         engines: dict[Role, Engine],
-        openers: "LiveIndex[str]",
+        openers: Offers,
         may_go_on: Callable[[], bool],
     ) -> None:
         self.settings = settings
@@ -183,11 +183,7 @@ class Simulator:
         refused = refuse_turn(text, "user", completion.finish_reason, talk.turns)
         if refused or talk.turns:
             return refused
-        # No await between asking and adding: two conversations cannot both take one opener.
-        if self.openers.nearest(text) is not None:
-            return "near_duplicate_opener"
-        self.openers.add(talk.plan.id, text)
-        return None
+        return "near_duplicate_opener" if self.openers.offer(talk.plan.id, text) else None
 
     async def _assistant_speaks(self, talk: Talk) -> None:
         """One accepted answer. An answer cut at its limit is kept, and counted."""
