@@ -10,8 +10,9 @@ from usersim.conversation import Conversation
 from usersim.errors import InputError
 from usersim.files import read_conversations
 from usersim.perplexity import TargetScore, mean_nll, nll_difference, score_rows
+from usersim.ranks import train_model
 from usersim.rows import ViewSettings
-from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint, windows
+from usersim.sft import FitSettings, draw_rows, load_model, save_checkpoint, windows
 from usersim.train import pick, read_people
 
 
@@ -50,9 +51,8 @@ def train_assistant(
         end = chat.end_of_conversation_id
         return {name: score_rows(model, r, end, f"{name} loss {when}") for name, r in rows.items()}
 
-    model = load_model(checkpoint, training=True)
-    before = score(model, "before")
-    model, figures = fit(model, drawn, chat, settings, seed)
+    before = score(load_model(checkpoint, training=False), "before")
+    model, figures = train_model(checkpoint, drawn, chat, settings, seed)
     after = score(model, "after")
     loss = {
         name: loss_change(before[name], after[name]) | {"conversations": len(chosen[name])}

@@ -48,6 +48,18 @@ def score_rows(
     return scores
 
 
+def summed_nll(model: "torch.nn.Module", rows: Sequence[Row], end_id: int) -> tuple[float, float]:
+    """Nats over the turns of rows (decisions to leave are left out), and how many tokens."""
+    import torch
+
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        sums = _sums(s for row in rows for s in _score_row(model, row, end_id) if not s.is_end)
+    model.train(was_training)
+    return float(sums[0]), float(sums[1])
+
+
 def _score_row(model: "torch.nn.Module", row: Row, end_id: int) -> list[TargetScore]:
     import torch
 

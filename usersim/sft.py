@@ -1,18 +1,16 @@
 """`fit`: supervised fine-tuning of rows by TRL. One function for UserGPT and for the assistant.
 
 What differs between the two is whose turns are labelled; that was decided when the rows were made.
-This is the only module that knows TRL.
+`usersim.trainer` is the only module that knows TRL.
 """
 
-import logging
 import random
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -22,14 +20,10 @@ from usersim.conversation import Conversation, Role
 from usersim.cores import free_cores
 from usersim.errors import InputError, WorldError
 from usersim.files import write_json
-from usersim.progress import Track, track
-from usersim.rows import IGNORED, Row, ViewSettings, conversation_rows
+from usersim.progress import track
+from usersim.rows import Row, ViewSettings, conversation_rows
 from usersim.settings import Settings
-
-if TYPE_CHECKING:
-    import torch
-
-log = logging.getLogger(__name__)
+from usersim.trainer import CHECKED, Job, make_trainer
 
 
 class FitSettings(Settings):
@@ -52,6 +46,13 @@ class FitSettings(Settings):
     many people than from all that a few of them typed. 0 takes all."""
     eval_conversations: int = 40
     """Held-out conversations that are scored before and after."""
+    processes: int = 0
+    """Copies of the model that share each step's rows, one thread or one GPU each; 0: one for each
+    GPU or free core, as far as a step's rows go round. On a CPU two copies of one thread train half
+    as fast again as one of two threads, whose threads wait for each other at every operation."""
+    checks: int = 0
+    """How often held-out people are scored on the way: the best state is kept, and training that
+    was interrupted goes on from the last check. 0: never."""
     trl: dict[str, Any] = Field(default_factory=dict)
     """Anything else goes to trl.SFTConfig as it is."""
 
@@ -68,6 +69,11 @@ class FitFigures:
     seconds: float
     losses: list[tuple[int, float]]
     """(tokens seen, mean loss in nats since the last entry)."""
+    cpu_seconds: float = 0.0
+    """CPU time of all processes."""
+    processes: int = 1
+    checks: list[tuple[int, float]] = field(default_factory=list)
+    """(tokens seen, nats per token of held-out people)."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in metrics.json."""
@@ -76,12 +82,24 @@ class FitFigures:
             "rows": self.rows,
             "tokens": self.tokens,
             "target_tokens": self.target_tokens,
+            "processes": self.processes,
             "threads": self.threads,
             "seconds": round(self.seconds, 1),
+            "cpu_seconds": round(self.cpu_seconds, 1),
             "tokens_per_s": round(self.tokens / self.seconds, 1),
+            "tokens_per_cpu_s": round(self.tokens / max(self.cpu_seconds, 1e-9), 1),
             "target_tokens_per_s": round(self.target_tokens / self.seconds, 1),
             "losses": [[tokens, round(loss, 4)] for tokens, loss in self.losses],
+            "checks": [[tokens, round(nll, 4)] for tokens, nll in self.checks],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Rows of held-out people that are scored on the way, and the folder for what is kept."""
+
+    rows: list[Row]
+    folder: Path
 
 
 def draw_rows(
@@ -153,20 +171,33 @@ def load_model(checkpoint: Path, *, training: bool) -> Any:
 
 
 def fit(
-    model: Any, rows: Sequence[Row], chat: ChatFormat, settings: FitSettings, seed: int
+    model: Any,
+    rows: Sequence[Row],
+    chat: ChatFormat,
+    settings: FitSettings,
+    seed: int,
+    checks: Checks | None = None,
 ) -> tuple[Any, FitFigures]:
-    """Train `model` on `rows` in this order; return it, its adapter merged, and figures."""
-    started = time.monotonic()
+    """Train `model` on `rows` in this order, in this process; return it, its adapter merged.
+
+    With `checks`, and as many of them as the settings say, it goes on from the last one that an
+    interrupted call left in their folder, and returns the state that held-out people liked best.
+    """
+    import torch
+
+    started, cpu = time.monotonic(), time.process_time()
+    if settings.lora_rank == 0:
+        model = model.float()  # a small step is lost in the rounding of a bf16 weight
+    checks = checks if settings.checks else None
     steps = -(-len(rows) // settings.batch_rows)
     with track("train", total=steps, unit="steps") as bar:
-        trainer = _trainer(model, rows, chat, settings, seed, bar)
-        trainer.train()
+        job = Job(rows, chat, settings, seed, checks)
+        trainer = make_trainer(model, job, bar)
+        trainer.train(resume_from_checkpoint=_last_check(checks))
     trained = trainer.model
     if settings.lora_rank:
         # Merged in fp32 and rounded once; an engine serves merged weights at full speed.
         trained = trained.float().merge_and_unload()
-    import torch
-
     figures = FitFigures(
         steps=trainer.state.global_step,
         rows=len(rows),
@@ -174,149 +205,29 @@ def fit(
         target_tokens=sum(r.num_targets for r in rows),
         threads=torch.get_num_threads(),
         seconds=time.monotonic() - started,
-        losses=_losses(trainer.state.log_history, rows, settings.batch_rows),
+        losses=_logged(trainer.state.log_history, "loss", rows, settings.batch_rows),
+        cpu_seconds=time.process_time() - cpu,
+        checks=_logged(trainer.state.log_history, CHECKED, rows, settings.batch_rows),
     )
     return trained.to(torch.bfloat16), figures
 
 
-def _losses(
-    history: Sequence[dict[str, Any]], rows: Sequence[Row], batch_rows: int
+def _last_check(checks: Checks | None) -> str | None:
+    """The newest whole checkpoint of an interrupted training."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    found = get_last_checkpoint(str(checks.folder)) if checks and checks.folder.is_dir() else None
+    return found if found and (Path(found) / "trainer_state.json").is_file() else None
+
+
+def _logged(
+    history: Sequence[dict[str, Any]], key: str, rows: Sequence[Row], batch_rows: int
 ) -> list[tuple[int, float]]:
     seen = [0]
     for row in rows:
         seen.append(seen[-1] + len(row.input_ids))
-    logged = [entry for entry in history if "loss" in entry]
-    return [(seen[min(e["step"] * batch_rows, len(rows))], float(e["loss"])) for e in logged]
-
-
-def _trainer(
-    model: Any,
-    rows: Sequence[Row],
-    chat: ChatFormat,
-    settings: FitSettings,
-    seed: int,
-    bar: Track,
-) -> Any:
-    import datasets
-    from torch.utils.data import SequentialSampler
-    from trl import SFTTrainer
-
-    class InOrder(SFTTrainer):  # type: ignore[misc]
-        """SFTTrainer on ready rows in their order; on CPU only labelled positions meet the head.
-
-        TRL's fused head scores every position in fp32 on a CPU, which costs a quarter of the time.
-        """
-
-        def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
-            return SequentialSampler(self.train_dataset)
-
-        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            if self.args.use_cpu:
-                return labelled_loss(model, inputs, kwargs.get("num_items_in_batch"))
-            return super().compute_loss(model, inputs, *args, **kwargs)
-
-    columns = {
-        "input_ids": [r.input_ids for r in rows],
-        "labels": [r.labels for r in rows],
-    }
-    trainer = InOrder(
-        model=model,
-        args=_arguments(settings, len(rows), seed),
-        train_dataset=datasets.Dataset.from_dict(columns),
-        processing_class=chat.tokenizer,
-        peft_config=_adapter(settings, chat),
-        callbacks=[_reporting(bar)],
-    )
-    from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    return trainer
-
-
-def labelled_loss(model: Any, inputs: Any, num_targets: "torch.Tensor | None") -> "torch.Tensor":
-    """Mean cross entropy over labelled positions, computing logits at no others. Shape: scalar."""
-    from torch.nn import functional
-
-    labels = inputs["labels"][:, 1:]
-    keep = (labels != IGNORED).any(0).nonzero().squeeze(1)
-    logits = model(
-        input_ids=inputs["input_ids"],
-        attention_mask=inputs["attention_mask"],
-        logits_to_keep=keep,
-        use_cache=False,
-    ).logits
-    kept = labels[:, keep]
-    total = functional.cross_entropy(
-        logits.float().flatten(0, 1), kept.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-    return total / ((kept != IGNORED).sum() if num_targets is None else num_targets)
-
-
-def _arguments(settings: FitSettings, num_rows: int, seed: int) -> Any:
-    import torch
-    from trl import SFTConfig
-
-    gpu = torch.cuda.is_available()
-    steps = -(-num_rows // settings.batch_rows)
-    return SFTConfig(
-        **{
-            "output_dir": tempfile.gettempdir(),  # nothing is written: save_strategy is "no"
-            "max_steps": steps,
-            "per_device_train_batch_size": settings.micro_batch_rows,
-            "gradient_accumulation_steps": max(1, settings.batch_rows // settings.micro_batch_rows),
-            "learning_rate": settings.learning_rate,
-            "lr_scheduler_type": "linear",
-            "warmup_steps": max(1, round(steps * settings.warmup_share)),
-            "adam_beta2": 0.98,
-            "weight_decay": 0.0,
-            "max_grad_norm": 1.0,
-            "bf16": True,
-            "use_cpu": not gpu,
-            "gradient_checkpointing": gpu,
-            "dataloader_pin_memory": gpu,
-            "dataset_kwargs": {"skip_prepare_dataset": True},
-            "max_length": settings.view.window,
-            "logging_steps": max(1, steps // 20),
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "seed": seed,
-            **settings.trl,
-        }
-    )
-
-
-def _adapter(settings: FitSettings, chat: ChatFormat) -> Any:
-    if not settings.lora_rank:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=2 * settings.lora_rank,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-        # No model has ever said this token in a chat: without its own row in training, an adapter
-        # needs thousands of turns to make it likely at all.
-        trainable_token_indices=[chat.end_of_conversation_id] if chat.opens == "user" else None,
-    )
-
-
-def _reporting(bar: Track) -> Any:
-    from transformers import TrainerCallback
-
-    class Reporting(TrainerCallback):  # type: ignore[misc]
-        """Shows each step, and the loss whenever it is logged."""
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            bar.advance(1)
-
-        def on_log(self, *args: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-            if logs and "loss" in logs:
-                bar.note(f"loss {float(logs['loss']):.3f}")
-
-    return Reporting()
+    logged = [entry for entry in history if key in entry]
+    return [(seen[min(e["step"] * batch_rows, len(rows))], float(e[key])) for e in logged]
 
 
 def save_checkpoint(model: Any, chat: ChatFormat, out: Path, about: dict[str, Any]) -> None:

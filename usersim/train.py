@@ -1,5 +1,6 @@
 """Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from usersim.perplexity import (
     perplexity_table,
     score_rows,
 )
+from usersim.ranks import train_model
 from usersim.rows import Row
-from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint, windows
+from usersim.sft import Checks, FitSettings, draw_rows, load_model, save_checkpoint, windows
 
 
 class TrainSettings(FitSettings):
@@ -54,9 +56,12 @@ def train_user(
     def score(model: Any, rows: list[Row], title: str) -> list[TargetScore]:
         return score_rows(model, rows, chat.end_of_conversation_id, title)
 
-    model = load_model(checkpoint, training=True)
-    before = score(model, test, "perplexity before")
-    model, figures = fit(model, drawn, chat, settings, seed)
+    before = score(load_model(checkpoint, training=False), test, "perplexity before")
+    work = out.with_name(f".{out.name}.training")
+    checks = Checks([row for c in dev for row in rows_of(c)], work / _of(drawn, settings))
+    model, figures = train_model(
+        checkpoint, drawn, chat, settings, seed, checks if settings.checks else None
+    )
     after = score(model, test, "perplexity after")
     decisions = score(model, [r for c in dev for r in rows_of(c)], "calibrate the end")
     rates = leaving_rates(train)
@@ -74,7 +79,13 @@ def train_user(
     }
     about = {"base": base, "end_bias": bias, "perplexity": report["perplexity"]}
     save_checkpoint(model, chat, out, about)
+    shutil.rmtree(work, ignore_errors=True)
     return report
+
+
+def _of(rows: Sequence[Row], settings: FitSettings) -> str:
+    """A folder name for the training of these rows: another's checkpoints do not fit."""
+    return fingerprint([settings.model_dump(mode="json"), [row.input_ids for row in rows]])
 
 
 def _dev_people(people: Path, train: Sequence[Conversation]) -> Sequence[Conversation]:

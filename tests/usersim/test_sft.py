@@ -9,7 +9,7 @@ from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.conversation import Conversation, Message
 from usersim.errors import InputError, WorldError
 from usersim.rows import ViewSettings, conversation_rows
-from usersim.sft import FitSettings, draw_rows, fit, labelled_loss, load_model, save_checkpoint
+from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint
 
 VIEW = ViewSettings(window=512, target_limit=120, context_limit=120)
 
@@ -53,20 +53,6 @@ def test_nothing_to_train_on_is_refused(chatml):
     question = [Conversation(id="q", messages=(Message("user", "hello?"),))]
     with pytest.raises(InputError, match="nothing to train on"):
         draw_rows(question, rows_of(chatml, "assistant"), 100, seed=1)
-
-
-@pytest.mark.slow
-def test_labelled_loss_is_the_models_own_loss(tiny_checkpoint):
-    import torch
-
-    model = load_model(tiny_checkpoint, training=True).float()
-    chat = ChatFormat.of(load_tokenizer(tiny_checkpoint))
-    row = rows_of(chat)(conversations(1)[0])[0]
-    ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
-    mask = torch.ones_like(ids)
-    ours = labelled_loss(model, {"input_ids": ids, "labels": labels, "attention_mask": mask}, None)
-    theirs = model(input_ids=ids, labels=labels, attention_mask=mask).loss
-    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
 @pytest.mark.slow

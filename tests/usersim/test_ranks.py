@@ -1,0 +1,83 @@
+"""Training in several processes: the same as in one, and none is left behind."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
+from usersim.conversation import Conversation, Message
+from usersim.errors import WorldError
+from usersim.perplexity import mean_nll, score_rows
+from usersim.ranks import train_model, useful_processes
+from usersim.rows import ViewSettings, conversation_rows
+from usersim.sft import Checks, FitSettings, draw_rows
+
+VIEW = ViewSettings(window=512, target_limit=120, context_limit=120)
+SETTINGS = FitSettings(view=VIEW, lora_rank=8, learning_rate=2e-2, checks=4, processes=1)
+
+
+def conversations(first, number):
+    return [
+        Conversation(
+            id=f"c{i}",
+            messages=(
+                Message("user", f"how many legs has animal number {i}"),
+                Message("assistant", "Four. Or so they say."),
+                Message("user", "thx"),
+                Message("assistant", "You are welcome."),
+            ),
+            stop_reason="user_ended",
+        )
+        for i in range(first, first + number)
+    ]
+
+
+@pytest.fixture(scope="module")
+def lesson(tiny_checkpoint):
+    """A chat format, rows to learn, and rows of people who are held out."""
+    chat = ChatFormat.of(load_tokenizer(tiny_checkpoint)).playing("user", FREE_SYSTEM)
+    rows_of = partial(conversation_rows, chat=chat, target="user", view=VIEW)
+    held_out = [row for c in conversations(100, 4) for row in rows_of(c)]
+    return chat, draw_rows(conversations(0, 12), rows_of, 8_000, seed=0), held_out
+
+
+def nll(model, rows, chat):
+    return mean_nll(score_rows(model, rows, chat.end_of_conversation_id, "score")).mean
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(tiny_checkpoint, lesson, tmp_path):
+    chat, rows, held_out = lesson
+    rows = rows[: len(rows) // 2 * 2]  # whole steps: a lone last row would be shared out otherwise
+    one, alone = train_model(tiny_checkpoint, rows, chat, SETTINGS, 0)
+    two = SETTINGS.model_copy(update={"processes": 2})
+    both, shared = train_model(tiny_checkpoint, rows, chat, two, 0)
+    checked, _ = train_model(
+        tiny_checkpoint, rows, chat, two, 0, Checks(held_out, tmp_path / "work")
+    )
+    assert (shared.processes, alone.processes) == (2, 1)
+    assert replace(shared, seconds=0, cpu_seconds=0, losses=[], processes=1) == replace(
+        alone, seconds=0, cpu_seconds=0, losses=[], threads=shared.threads
+    )
+    for (_, left), (_, right) in zip(alone.losses, shared.losses, strict=True):
+        assert left == pytest.approx(right, rel=0.05)
+    expected = nll(one.float(), held_out, chat)
+    assert nll(both.float(), held_out, chat) == pytest.approx(expected, abs=0.03)
+    assert nll(checked.float(), held_out, chat) <= expected + 0.03
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_told_and_leaves_none_behind(tmp_path, lesson):
+    chat, rows, _ = lesson
+    with pytest.raises(WorldError, match="a training process ended with exit code 1"):
+        train_model(
+            tmp_path / "nowhere", rows, chat, SETTINGS.model_copy(update={"processes": 2}), 0
+        )
+
+
+def test_no_more_processes_than_rows_of_a_step(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert useful_processes(FitSettings(batch_rows=6, micro_batch_rows=2)) == 3
+    assert useful_processes(FitSettings(batch_rows=64)) == 8
+    assert useful_processes(FitSettings(batch_rows=1, micro_batch_rows=4)) == 1

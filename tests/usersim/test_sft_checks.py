@@ -1,0 +1,94 @@
+"""Checks on the way, and going on after an interruption."""
+
+from functools import partial
+
+import pytest
+
+from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
+from usersim.conversation import Conversation, Message
+from usersim.perplexity import mean_nll, score_rows
+from usersim.ranks import train_model
+from usersim.rows import ViewSettings, conversation_rows
+from usersim.sft import Checks, FitSettings, draw_rows
+
+VIEW = ViewSettings(window=512, target_limit=120, context_limit=120)
+SETTINGS = FitSettings(view=VIEW, lora_rank=8, learning_rate=2e-2, checks=4, processes=1)
+
+
+def conversations(first, number):
+    return [
+        Conversation(
+            id=f"c{i}",
+            messages=(
+                Message("user", f"how many legs has animal number {i}"),
+                Message("assistant", "Four. Or so they say."),
+                Message("user", "thx"),
+                Message("assistant", "You are welcome."),
+            ),
+            stop_reason="user_ended",
+        )
+        for i in range(first, first + number)
+    ]
+
+
+@pytest.fixture(scope="module")
+def lesson(tiny_checkpoint):
+    """A chat format, rows to learn, and rows of people who are held out."""
+    chat = ChatFormat.of(load_tokenizer(tiny_checkpoint)).playing("user", FREE_SYSTEM)
+    rows_of = partial(conversation_rows, chat=chat, target="user", view=VIEW)
+    held_out = [row for c in conversations(100, 4) for row in rows_of(c)]
+    return chat, draw_rows(conversations(0, 12), rows_of, 8_000, seed=0), held_out
+
+
+def nll(model, rows, chat):
+    return mean_nll(score_rows(model, rows, chat.end_of_conversation_id, "score")).mean
+
+
+@pytest.mark.slow
+def test_the_state_that_held_out_people_liked_best_is_kept(tiny_checkpoint, lesson, tmp_path):
+    chat, rows, held_out = lesson
+    checks = Checks(held_out, tmp_path / "work")
+    wild = SETTINGS.model_copy(update={"learning_rate": 0.5})  # it breaks the model on the way
+    model, figures = train_model(tiny_checkpoint, rows, chat, wild, 0, checks)
+    seen = [loss for _, loss in figures.checks]
+    assert len(seen) >= 4
+    assert nll(model.float(), held_out, chat) == pytest.approx(min(seen), abs=0.02)
+    assert [tokens for tokens, _ in figures.checks] == sorted(
+        tokens for tokens, _ in figures.checks
+    )
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on_and_ends_the_same(
+    tiny_checkpoint, lesson, tmp_path, monkeypatch
+):
+    from transformers import TrainerCallback
+
+    import usersim.trainer
+
+    chat, rows, held_out = lesson
+    whole, _ = train_model(
+        tiny_checkpoint, rows, chat, SETTINGS, 0, Checks(held_out, tmp_path / "whole")
+    )
+    begun = []
+
+    class Pulled(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            begun.append(state.global_step)
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if len(begun) == 1 and state.global_step > state.max_steps * 0.6:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(usersim.trainer, "_reporting", lambda bar: Pulled())
+    again = partial(
+        train_model, tiny_checkpoint, rows, chat, SETTINGS, 0, Checks(held_out, tmp_path / "cut")
+    )
+    with pytest.raises(KeyboardInterrupt):
+        again()
+    resumed, _ = again()
+    assert begun[0] == 0
+    assert begun[1] > 0
+    assert nll(resumed.float(), held_out, chat) == pytest.approx(
+        nll(whole.float(), held_out, chat), abs=1e-3
+    )

@@ -1,0 +1,204 @@
+"""Training in several processes of this machine, one thread or one GPU each, gradients averaged.
+
+    model, figures = train_model(checkpoint, rows, chat, settings, seed)
+
+The processes find each other as those of torchrun do, by their environment; they are started from
+here because that passes progress through and costs no launcher of its own. What they need and what
+they leave goes through files, none of them pickled.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from usersim.chat_format import ChatFormat, load_tokenizer
+from usersim.conversation import Role
+from usersim.cores import free_cores
+from usersim.errors import WorldError
+from usersim.files import read_json, read_rows, write_json, write_table
+from usersim.progress import screen, show_on
+from usersim.rows import Row, Target
+from usersim.sft import Checks, FitFigures, FitSettings, fit, load_model
+from usersim.trainer import world_size
+
+SCREEN = "REALCHAT_SCREEN"
+"""The variable that names the descriptor on which the first process shows progress."""
+
+
+def train_model(
+    checkpoint: Path,
+    rows: Sequence[Row],
+    chat: ChatFormat,
+    settings: FitSettings,
+    seed: int,
+    checks: Checks | None = None,
+) -> tuple[Any, FitFigures]:
+    """`fit` the model of a checkpoint, in as many processes as the settings want.
+
+    Raises WorldError when one of them dies.
+    """
+    processes = settings.processes or useful_processes(settings)
+    if processes == 1:
+        return fit(load_model(checkpoint, training=True), rows, chat, settings, seed, checks)
+    job = {
+        "checkpoint": str(checkpoint),
+        "opens": chat.opens,
+        "default_system": chat.default_system,
+        "settings": settings.model_dump(mode="json", include=set(FitSettings.model_fields)),
+        "seed": seed,
+    }
+    with _folder(checks) as folder:
+        _write_rows(folder / "rows.parquet", rows)
+        if checks:
+            _write_rows(folder / "held_out.parquet", checks.rows)
+        write_json(folder / "job.json", job)
+        _run(folder, processes)
+        figures = read_json(folder / "figures.json")
+        return load_model(folder / "trained", training=False), FitFigures(**figures)
+
+
+def useful_processes(settings: FitSettings) -> int:
+    """One for each GPU or free core, as far as the rows of a step go round."""
+    import torch
+
+    most = torch.cuda.device_count() if torch.cuda.is_available() else free_cores()
+    return max(1, min(most, settings.batch_rows // settings.micro_batch_rows))
+
+
+@contextlib.contextmanager
+def _folder(checks: Checks | None) -> Iterator[Path]:
+    if checks:
+        checks.folder.mkdir(parents=True, exist_ok=True)
+        yield checks.folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="realchat-fit-") as folder:
+            yield Path(folder)
+
+
+def _write_rows(path: Path, rows: Sequence[Row]) -> None:
+    import pyarrow as pa
+
+    write_table(path, pa.Table.from_pylist([asdict(row) for row in rows]))
+
+
+def _read_rows(path: Path) -> list[Row]:
+    return [
+        Row(**row | {"targets": [Target(**target) for target in row["targets"]]})
+        for row in read_rows(path)
+    ]
+
+
+def _run(folder: Path, processes: int) -> None:
+    """Start every process and wait; when one fails, the others are ended.
+
+    The first one's progress goes to this process's screen, all else where its output goes.
+    """
+    port = _free_port()
+    handle = screen().fileno()
+    children = []
+    for rank in range(processes):
+        children.append(
+            subprocess.Popen(  # noqa: S603 - this very module, by this very interpreter
+                [sys.executable, "-m", "usersim.ranks", str(folder)],
+                env=os.environ | _place(rank, processes, port) | {SCREEN: str(handle)},
+                pass_fds=(handle,) if rank == 0 else (),
+                stdin=subprocess.DEVNULL,
+            )
+        )
+    try:
+        _wait_for_all(children)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def _wait_for_all(children: "list[subprocess.Popen[bytes]]") -> None:
+    waiting = list(children)
+    while waiting:
+        for child in list(waiting):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = child.wait(timeout=0.2)
+                waiting.remove(child)
+                if code != 0:
+                    raise WorldError(
+                        f"a training process ended with exit code {code}; memory may have run out: "
+                        "train_user.processes=1 (or train_assistant.processes=1) needs the least"
+                    )
+
+
+def _place(rank: int, processes: int, port: int) -> dict[str, str]:
+    """What torch.distributed reads of the environment."""
+    import torch
+
+    place = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": processes,
+        "LOCAL_WORLD_SIZE": processes,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    if not torch.cuda.is_available():
+        place["OMP_NUM_THREADS"] = 1
+    return {key: str(value) for key, value in place.items()}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    """One of the processes: train, and the first of them leaves the model and the figures."""
+    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    job = read_json(folder / "job.json")
+    show_on(os.fdopen(int(os.environ[SCREEN]) if rank == 0 else os.open(os.devnull, 1), "w"))
+    checkpoint, settings = Path(job["checkpoint"]), FitSettings(**job["settings"])
+    opens: Role = job["opens"]
+    chat = ChatFormat.of(load_tokenizer(checkpoint)).playing(opens, job["default_system"])
+    held_out = folder / "held_out.parquet"
+    checks = Checks(_read_rows(held_out), folder) if held_out.is_file() else None
+    model = load_model(checkpoint, training=True)
+    rows = _read_rows(folder / "rows.parquet")
+    model, figures = fit(model, rows, chat, settings, job["seed"], checks)
+    seconds, weights = _summed(figures.cpu_seconds), _gathered(model)
+    if rank == 0:
+        model.save_pretrained(str(folder / "trained"), state_dict=weights)
+        chat.tokenizer.save_pretrained(str(folder / "trained"))
+        whole = asdict(figures) | {"cpu_seconds": seconds, "processes": world_size()}
+        (folder / "figures.json").write_text(json.dumps(whole), encoding="utf-8")
+
+
+def _gathered(model: Any) -> dict[str, Any]:
+    """The whole weights, wherever the processes hold parts of them; empty but in the first one."""
+    from torch.distributed.checkpoint import state_dict
+
+    options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights: dict[str, Any] = state_dict.get_model_state_dict(model, options=options)
+    return weights
+
+
+def _summed(seconds: float) -> float:
+    """The sum over all processes."""
+    import torch
+    from torch import distributed
+
+    total = torch.tensor([seconds], dtype=torch.float64)
+    if torch.cuda.is_available():
+        total = total.cuda()
+    distributed.all_reduce(total)
+    return float(total.item())
+
+
+if __name__ == "__main__":
+    main()

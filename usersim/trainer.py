@@ -1,0 +1,224 @@
+"""TRL's trainer, as we use it: ready rows in their order, one process or several.
+
+This is the only module that knows TRL.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from usersim.chat_format import ChatFormat
+from usersim.perplexity import summed_nll
+from usersim.progress import Track
+from usersim.rows import IGNORED, Row
+
+if TYPE_CHECKING:
+    import torch
+
+    from usersim.sft import Checks, FitSettings
+
+CHECKED = "eval_loss"
+"""The trainer's name for nats per token of the held-out people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be trained: everything but the model."""
+
+    rows: Sequence[Row]
+    chat: ChatFormat
+    settings: "FitSettings"
+    seed: int
+    checks: "Checks | None" = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of one pass over the rows."""
+        return -(-len(self.rows) // self.settings.batch_rows)
+
+
+def make_trainer(model: Any, job: Job, bar: Track) -> Any:
+    """A trainer that passes over the job's rows once, in their order, and shows it on `bar`."""
+    import datasets
+    from torch.utils.data import SequentialSampler
+    from transformers.trainer_callback import PrinterCallback, ProgressCallback
+    from trl import SFTTrainer
+
+    class InOrder(SFTTrainer):  # type: ignore[misc]
+        """SFTTrainer on ready rows in their order; on CPU only labelled positions meet the head.
+
+        TRL's fused head scores every position in fp32 on a CPU, which costs a quarter of the time.
+        """
+
+        control: Any
+
+        def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+            return SequentialSampler(self.train_dataset)
+
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self.args.use_cpu:
+                return super().compute_loss(model, inputs, *args, **kwargs)
+            loss = labelled_loss(model, inputs, kwargs.get("num_items_in_batch"))
+            # Gradients are averaged over processes, and the count is of all their tokens.
+            return loss * self.accelerator.num_processes
+
+        def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+            assert job.checks is not None
+            metrics = {CHECKED: _checked(self, job.checks.rows, job.chat)}
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(
+                self.args, self.state, self.control, metrics
+            )
+            return metrics
+
+    columns = {
+        "input_ids": [r.input_ids for r in job.rows],
+        "labels": [r.labels for r in job.rows],
+    }
+    dataset = datasets.Dataset.from_dict(columns)
+    trainer = InOrder(
+        model=model,
+        args=_arguments(job),
+        train_dataset=dataset,
+        eval_dataset=dataset.select(range(1)) if job.checks else None,  # `evaluate` has its own
+        processing_class=job.chat.tokenizer,
+        peft_config=_adapter(job),
+        callbacks=[_reporting(bar)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    return trainer
+
+
+def labelled_loss(model: Any, inputs: Any, num_targets: "torch.Tensor | None") -> "torch.Tensor":
+    """Mean cross entropy over labelled positions, computing logits at no others. Shape: scalar."""
+    from torch.nn import functional
+
+    labels = inputs["labels"][:, 1:]
+    keep = (labels != IGNORED).any(0).nonzero().squeeze(1)
+    logits = model(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        logits_to_keep=keep,
+        use_cache=False,
+    ).logits
+    kept = labels[:, keep]
+    total = functional.cross_entropy(
+        logits.float().flatten(0, 1), kept.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / ((kept != IGNORED).sum() if num_targets is None else num_targets)
+
+
+def _checked(trainer: Any, rows: Sequence[Row], chat: ChatFormat) -> float:
+    """Nats per token of held-out rows, shared out over the processes."""
+    import torch
+
+    rank, ranks = trainer.args.process_index, trainer.args.world_size
+    own = rows[rank::ranks]
+    sums = torch.tensor(summed_nll(trainer.model, own, chat.end_of_conversation_id))
+    if ranks > 1:
+        sums = trainer.accelerator.reduce(sums.to(trainer.args.device), reduction="sum")
+    nll, tokens = sums.tolist()
+    return float(nll / tokens)
+
+
+def _arguments(job: Job) -> Any:
+    import torch
+    from trl import SFTConfig
+
+    settings, gpu = job.settings, torch.cuda.is_available()
+    ranks = world_size()
+    return SFTConfig(
+        **{
+            "output_dir": tempfile.gettempdir(),  # nothing is written: save_strategy is "no"
+            "max_steps": job.steps,
+            "per_device_train_batch_size": settings.micro_batch_rows,
+            "gradient_accumulation_steps": max(
+                1, settings.batch_rows // (settings.micro_batch_rows * ranks)
+            ),
+            "learning_rate": settings.learning_rate,
+            "lr_scheduler_type": "linear",
+            "warmup_steps": max(1, round(job.steps * settings.warmup_share)),
+            "adam_beta2": 0.98,
+            "weight_decay": 0.0,
+            "max_grad_norm": 1.0,
+            "bf16": True,
+            "use_cpu": not gpu,
+            "ddp_find_unused_parameters": False,
+            "gradient_checkpointing": gpu,
+            "dataloader_pin_memory": gpu,
+            "dataset_kwargs": {"skip_prepare_dataset": True},
+            "max_length": settings.view.window,
+            "logging_steps": max(1, job.steps // 20),
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "seed": job.seed,
+            **(_checking(job) if job.checks else {}),
+            **settings.trl,
+        }
+    )
+
+
+def _checking(job: Job) -> dict[str, Any]:
+    """Options that score and save now and then, and bring the best state back at the end."""
+    assert job.checks is not None
+    every = max(1, job.steps // job.settings.checks)
+    return {
+        "output_dir": str(job.checks.folder),
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2,  # the best and the last
+        "load_best_model_at_end": True,
+        "metric_for_best_model": CHECKED,
+        "greater_is_better": False,
+    }
+
+
+def world_size() -> int:
+    """How many processes train together, as this one was told when it was started."""
+    import os
+
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _adapter(job: Job) -> Any:
+    rank = job.settings.lora_rank
+    if not rank:
+        return None
+    from peft import LoraConfig
+
+    end = job.chat.end_of_conversation_id
+    return LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        # No model has ever said this token in a chat: without its own row in training, an adapter
+        # needs thousands of turns to make it likely at all.
+        trainable_token_indices=[end] if job.chat.opens == "user" else None,
+    )
+
+
+def _reporting(bar: Track) -> Any:
+    from transformers import TrainerCallback
+
+    class Reporting(TrainerCallback):  # type: ignore[misc]
+        """Shows each step, and the loss whenever it is logged."""
+
+        def on_train_begin(self, args: Any, state: Any, *others: Any, **kwargs: Any) -> None:
+            bar.advance(state.global_step)  # those of an interrupted training count as done
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            bar.advance(1)
+
+        def on_log(self, *args: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+            if logs and "loss" in logs:
+                bar.note(f"loss {float(logs['loss']):.3f}")
+            if logs and CHECKED in logs:
+                bar.note(f"held-out {float(logs[CHECKED]):.3f}")
+
+    return Reporting()
