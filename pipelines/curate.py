@@ -13,25 +13,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from pipelines.dedup import EXACT_REASONS, Candidate, DedupSettings, Duplicate, deduplicate
-from pipelines.filters import FilterSettings, deciding, judge, tags_of
+from pipelines.filters import FilterSettings
+from pipelines.judging import FILTERS, Judge, Judgement
 from usersim.conversation import Conversation, Rejection, conversation_schema
 from usersim.errors import InputError
 from usersim.files import read_rows, write_conversations, write_rejections, write_table
 from usersim.funnel import FunnelStage
-from usersim.language import LanguageId
 from usersim.progress import track
 from usersim.settings import Settings
 
-if TYPE_CHECKING:
-    from usersim.language import Language
-
 SPEAKERS = ("user", "assistant")
-FILTERS, EXACT, NEAR = "filters", "exact duplicates", "near-duplicates"
+EXACT, NEAR = "exact duplicates", "near-duplicates"
 
 
 class CurateSettings(Settings):
@@ -57,6 +54,9 @@ class _Judged:
     rejected: dict[Place, Rejection] = field(default_factory=dict)
     verdicts: dict[Place, dict[str, Any]] = field(default_factory=dict)
     tokens: dict[Place, int] = field(default_factory=dict)
+    mended: dict[Place, Conversation] = field(default_factory=dict)
+    """Conversations that are kept otherwise than they were read."""
+    changes: Counter[str] = field(default_factory=Counter)
 
 
 def curate(
@@ -66,7 +66,8 @@ def curate(
 
     Writes `curated/part-*.parquet` (the same shards, without what was rejected), the table of all
     verdicts, and the file `rejected`. Figures: `in`, `kept`, `kept_share`, `reasons`, `findings`
-    (how many conversations each rule has something against, deciding or not), `tags`, `languages`,
+    (how many conversations each rule has something against, deciding or not), `tags`, `mended`
+    (places changed in what the filters kept, by kind), `languages`,
     `tokens` (generated; spent on what was dropped, by reason), `funnel`.
     Raises InputError when the folder holds no shard or one that is not ours, WorldError when the
     disk refuses.
@@ -119,8 +120,7 @@ def _rows(number: int, path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
 
 
 def _judge_all(shards: Sequence[Path], settings: CurateSettings) -> _Judged:
-    judged = _Judged()
-    languages = LanguageId()
+    judged, judge = _Judged(), Judge(settings.filters)
     total = sum(_num_rows(path) for path in shards)
     with track("curate", total=total, unit="conversations") as bar:
         for number, path in enumerate(shards):
@@ -131,9 +131,9 @@ def _judge_all(shards: Sequence[Path], settings: CurateSettings) -> _Judged:
                     readable.append((place, conversation))
                 else:
                     bar.advance()
-            found = languages.detect(["\n".join(c.user_turns) for _, c in readable])
-            for (place, conversation), language in zip(readable, found, strict=True):
-                _judge_one(place, conversation, language, settings.filters, judged)
+            judgements = judge.judge([conversation for _, conversation in readable])
+            for (place, _), judgement in zip(readable, judgements, strict=True):
+                _note(place, judgement, settings.filters, judged)
                 bar.advance()
             bar.note(f"{len(judged.rejected)} rejected by the filters")
     return judged
@@ -157,28 +157,22 @@ def _as_json(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, default=str)
 
 
-def _judge_one(
-    place: Place,
-    conversation: Conversation,
-    language: "Language",
-    settings: FilterSettings,
-    judged: _Judged,
-) -> None:
-    verdicts = judge(conversation, settings, language)
-    failed = [verdict.reason for verdict in verdicts if not verdict.passed]
+def _note(place: Place, judgement: Judgement, settings: FilterSettings, judged: _Judged) -> None:
+    conversation, language = judgement.conversation, judgement.evidence.language
     judged.verdicts[place] = {
         "id": conversation.id,
-        "failed": failed,
-        "tags": tags_of(conversation),
-        "language": language.code,
-        "language_probability": language.probability,
+        "failed": judgement.failed,
+        "tags": judgement.tags,
+        "language": language.code if language else None,
+        "language_probability": language.probability if language else None,
     }
-    if verdict := deciding(verdicts, settings):
-        also = [reason for reason in failed if reason != verdict.reason]
-        detail = (verdict.found or "") + (f"; also: {', '.join(also)}" if also else "")
-        judged.rejected[place] = Rejection.of(conversation, FILTERS, verdict.reason, detail)
-    else:
-        judged.candidates[place] = Candidate.of(conversation)
+    if rejection := judgement.rejection(settings):
+        judged.rejected[place] = rejection
+        return
+    judged.candidates[place] = Candidate.of(conversation)
+    judged.changes.update(judgement.changes)
+    if judgement.changes:
+        judged.mended[place] = conversation
 
 
 def _kept(
@@ -188,7 +182,7 @@ def _kept(
     for place, row in rows:
         if place not in judged.candidates:
             continue
-        conversation = Conversation.from_row(row)
+        conversation = judged.mended.get(place) or Conversation.from_row(row)
         if duplicate := dropped.get(place):
             stage = EXACT if duplicate.reason in EXACT_REASONS else NEAR
             judged.rejected[place] = Rejection.of(
@@ -229,6 +223,7 @@ def _figures(judged: _Judged, num_kept: int) -> dict[str, Any]:
         "reasons": dict(Counter(r.reason for r in judged.rejected.values()).most_common()),
         "findings": dict(Counter(name for v in verdicts for name in v["failed"]).most_common()),
         "tags": dict(Counter(tag for v in verdicts for tag in v["tags"]).most_common()),
+        "mended": dict(judged.changes.most_common()),
         "languages": dict(Counter(v["language"] for v in verdicts).most_common()),
         "tokens": {
             "in": sum(judged.tokens.values()),

@@ -3,23 +3,21 @@
 A rule returns what it found (a short text for the rejected row) or None. `judge` asks *every* rule
 and keeps every answer; what is dropped is decided afterwards, from the verdicts, so that a recipe
 can record a rule without applying it. Rules made for web pages (Gopher, C4, FineWeb) pass only
-6-45 % of what real people type to a chatbot; these pass over 99 % (see tests and the card).
+6-45 % of what real people type to a chatbot; these pass over 99 % (see docs/curation.md).
 """
 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from pipelines import phrases
-from pipelines.repetition import duplicate_share, looping_tail, words_of
+from pipelines.evidence import EVIDENCE_RULES, Evidence
+from pipelines.repetition import duplicate_share, looping_tail, may_repeat, vocabulary, words_of
+from usersim import encoding, personal_data, phrases
 from usersim.conversation import Conversation
 from usersim.settings import Settings
-
-if TYPE_CHECKING:
-    from usersim.language import Language
 
 
 class FilterSettings(Settings):
@@ -54,6 +52,28 @@ class FilterSettings(Settings):
     )
     max_goodbyes: int = Field(3, ge=1, description="turns in a row that only say thanks or goodbye")
     min_rounds: int = Field(1, ge=0, description="answered user turns that a conversation needs")
+    max_truncated_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of answers that the token limit may break off; the default only tags "
+        "them, because a short limit is the recipe's own choice",
+    )
+    encoding: Literal["mend", "drop", "keep"] = Field(
+        "mend", description="mojibake: mended by ftfy (what cannot be drops), dropped, or only told"
+    )
+    personal_data: Literal["mask", "drop", "keep"] = Field(
+        "mask", description="addresses, numbers, secrets: masked as [EMAIL], dropped, or only told"
+    )
+    min_quality: float | None = Field(
+        None, ge=0, le=1, description="least score of the quality model (`curate.models.quality`)"
+    )
+    max_toxicity: float | None = Field(
+        0.9, ge=0, le=1, description="highest score of the toxicity model, where one is named"
+    )
+    min_judge_score: float | None = Field(
+        None, ge=0, le=10, description="least score by the judge (`curate.judge`), 1 to 10"
+    )
     blocked_words: tuple[str, ...] = Field(
         (), description="further words (whole, any case) that a conversation may not contain"
     )
@@ -111,7 +131,8 @@ def engine_error(conversation: Conversation, _: FilterSettings) -> str | None:
 
 def template_leak(conversation: Conversation, _: FilterSettings) -> str | None:
     """Tokens of a chat template inside a turn."""
-    return _first(phrases.TEMPLATE_TOKEN, (m.content for m in conversation.turns))
+    texts = (m.content for m in conversation.turns)
+    return _first(phrases.TEMPLATE_TOKEN, filter(phrases.may_hold_template, texts))
 
 
 def reasoning_leak(conversation: Conversation, _: FilterSettings) -> str | None:
@@ -126,6 +147,8 @@ def transcript(conversation: Conversation, _: FilterSettings) -> str | None:
     paste few-shot prompts and YAML.
     """
     for message in conversation.turns:
+        if not phrases.LABEL.search(message.content):
+            continue
         labels = [m[1].casefold() for m in phrases.SPEAKER_LABEL.finditer(message.content)]
         sides = {"user" if label in phrases.USER_LABELS else "assistant" for label in labels}
         starts = phrases.SPEAKER_LABEL.match(message.content.lstrip())
@@ -138,12 +161,10 @@ def transcript(conversation: Conversation, _: FilterSettings) -> str | None:
 def user_answers(conversation: Conversation, _: FilterSettings) -> str | None:
     """A user turn in the voice of an assistant: offers of help, self-naming, refusals, answers."""
     for position, text in enumerate(conversation.user_turns):
-        if match := phrases.USER_AS_ASSISTANT.search(text):
-            return match[0].strip()[:80]
-        if position == 0:  # openers carry pasted letters and lists
+        if wording := phrases.assistant_voice(text, at_start=position == 0):
+            return wording
+        if position == 0:  # openers carry pasted lists
             continue
-        if match := phrases.CLOSING_OFFER.search(text[-200:]):
-            return match[0].strip()[:80]
         if phrases.LISTED_ANSWER.match(text) and not phrases.REQUEST.search(text):
             return text[:60]
     return None
@@ -165,13 +186,13 @@ def echo(conversation: Conversation, _: FilterSettings) -> str | None:
 
 def self_naming(conversation: Conversation, _: FilterSettings) -> str | None:
     """The assistant speaks of itself as a language model."""
-    return _first(phrases.SELF_NAMING, conversation.assistant_turns)
+    texts = filter(phrases.may_name_a_model, conversation.assistant_turns)
+    return _first(phrases.SELF_NAMING, texts)
 
 
 def refusal(conversation: Conversation, settings: FilterSettings) -> str | None:
     """More refusing answers than allowed; only an answer's beginning counts."""
-    heads = (text[:200] for text in conversation.assistant_turns)
-    found = [match[0] for head in heads if (match := phrases.REFUSAL.search(head))]
+    found = [text for text in conversation.assistant_turns if phrases.is_refusal(text)]
     return found[0][:80] if len(found) > settings.max_refusals else None
 
 
@@ -181,7 +202,8 @@ def repetitive_turn(conversation: Conversation, settings: FilterSettings) -> str
         words = words_of(message.content)
         if unit := looping_tail(words, settings.max_loop_words):
             return f"{message.role} turn {position} ends in a loop: {unit[:60]}"
-        if len(words) < settings.min_words_for_repetition:
+        long = len(words) >= settings.min_words_for_repetition
+        if not long or not may_repeat(message.content, 6, settings.max_duplicate_share):
             continue
         if (share := duplicate_share(words, 6)) > settings.max_duplicate_share:
             return f"{message.role} turn {position}: {share:.0%} of 6-word runs repeated"
@@ -209,8 +231,7 @@ def goodbye_loop(conversation: Conversation, settings: FilterSettings) -> str | 
     """Both sides thank each other or say goodbye again and again."""
     longest = run = 0
     for message in conversation.turns:
-        farewell = len(message.content) <= 200 and phrases.FAREWELL.search(message.content)
-        run = run + 1 if farewell else 0
+        run = run + 1 if phrases.is_farewell(message.content) else 0
         longest = max(longest, run)
     return f"{longest} farewells in a row" if longest > settings.max_goodbyes else None
 
@@ -219,9 +240,38 @@ def slur(conversation: Conversation, settings: FilterSettings) -> str | None:
     """A slur, or a word that the recipe blocks. The word itself is not written down again."""
     blocked = {word.casefold() for word in settings.blocked_words}
     for position, message in enumerate(conversation.turns):
-        for word in set(words_of(message.content)):
-            if word in blocked or phrases.is_slur(word):
-                return f"{message.role} turn {position}"
+        words = vocabulary(message.content)
+        if not blocked.isdisjoint(words) or phrases.holds_slur(words):
+            return f"{message.role} turn {position}"
+    return None
+
+
+def truncated(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """More answers than allowed that the engine's token limit broke off (`cut_turns`)."""
+    answers = len(conversation.assistant_turns)
+    cut = sum(position % 2 for position in conversation.cut_turns)
+    if answers and cut / answers > settings.max_truncated_share:
+        return f"{cut} of {answers} answers"
+    return None
+
+
+def encoding_damage(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """Mojibake or lost characters; where the policy is to mend, what could not be mended."""
+    if settings.encoding == "keep":
+        return None
+    for position, message in enumerate(conversation.turns):
+        if damage := encoding.damage(message.content):
+            return f"{message.role} turn {position}: {damage}"
+    return None
+
+
+def personal(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """Personal data, where the policy is to drop it. What it is is not written down again."""
+    if settings.personal_data != "drop":
+        return None
+    for position, message in enumerate(conversation.turns):
+        if found := personal_data.find(message.content):
+            return f"{message.role} turn {position}: {found[0].kind}"
     return None
 
 
@@ -230,33 +280,23 @@ RULES: dict[str, Rule] = {
     for rule in (
         engine_error, no_answer, blank_turn, template_leak, reasoning_leak, transcript,
         user_answers, assistant_asks, echo, self_naming, refusal, repetitive_turn, repeated_turn,
-        goodbye_loop, slur,
+        goodbye_loop, slur, truncated, encoding_damage, personal,
     )
 }  # fmt: skip
 """Every rule by its reason, in the order in which the first failing one names the rejection."""
 
-REASONS: tuple[str, ...] = (*RULES, "foreign_language")
-
-
-def foreign_language(language: "Language", settings: FilterSettings) -> str | None:
-    """The user's turns, taken together, are in a language that the corpus does not want.
-
-    Texts too short to tell (`und`) and doubtful ones are kept: a rule by turn loses 87 % of
-    English turns under ten characters.
-    """
-    known = language.code != "und" and language.probability >= settings.min_language_probability
-    if known and settings.languages and language.code not in settings.languages:
-        return f"{language.code} ({language.probability:.2f})"
-    return None
+REASONS: tuple[str, ...] = (*RULES, *EVIDENCE_RULES)
 
 
 def judge(
-    conversation: Conversation, settings: FilterSettings, language: "Language | None" = None
+    conversation: Conversation, settings: FilterSettings, evidence: Evidence | None = None
 ) -> list[Verdict]:
-    """Every rule's verdict, in the order of REASONS; without a language that rule passes."""
+    """Every rule's verdict, in the order of REASONS; what there is no evidence of passes."""
+    known = evidence or Evidence()
     verdicts = [Verdict(reason, rule(conversation, settings)) for reason, rule in RULES.items()]
-    found = foreign_language(language, settings) if language else None
-    return [*verdicts, Verdict("foreign_language", found)]
+    return verdicts + [
+        Verdict(reason, rule(known, settings)) for reason, rule in EVIDENCE_RULES.items()
+    ]
 
 
 def deciding(verdicts: Iterable[Verdict], settings: FilterSettings) -> Verdict | None:
@@ -266,15 +306,22 @@ def deciding(verdicts: Iterable[Verdict], settings: FilterSettings) -> Verdict |
 
 
 def tags_of(conversation: Conversation) -> list[str]:
-    """What is worth knowing without being a reason to drop: `ends_on_user`, `maybe_truncated`.
+    """What is worth knowing without being a reason to drop.
 
-    `maybe_truncated`: the last answer does not end like a sentence, a list, or code. Whether the
-    engine ran out of tokens is not part of the record, so this stays a hint.
+    `ends_on_user`; `truncated`: the token limit broke an answer off; `maybe_truncated`: the last
+    answer does not end like a sentence, a list, or code, and the engine did not say why;
+    `placeholder`: a user's turn holds what a source corpus put for personal data.
     """
-    last = conversation.turns[-1]
+    last, tags = conversation.turns[-1], []
+    if conversation.cut_turns:
+        tags.append("truncated")
     if last.role == "user":
-        return ["ends_on_user"]
-    return [] if phrases.WHOLE_ENDING.search(last.content) else ["maybe_truncated"]
+        tags.append("ends_on_user")
+    elif not conversation.cut_turns and not phrases.WHOLE_ENDING.search(last.content[-400:]):
+        tags.append("maybe_truncated")
+    if any(map(personal_data.has_placeholder, conversation.user_turns)):
+        tags.append("placeholder")
+    return tags
 
 
 def _first(pattern: re.Pattern[str], texts: Iterable[str]) -> str | None:

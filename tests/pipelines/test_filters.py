@@ -3,12 +3,15 @@ import codecs
 import pytest
 from pydantic import ValidationError
 
+from pipelines.evidence import EVIDENCE_RULES, Evidence
 from pipelines.filters import REASONS, FilterSettings, deciding, judge, tags_of
-from pipelines.phrases import is_slur
 from usersim.conversation import Conversation, Message
 from usersim.language import Language
+from usersim.phrases import is_slur
 
-SETTINGS = FilterSettings(blocked_words=("Voldemort",))
+SETTINGS = FilterSettings(
+    blocked_words=("Voldemort",), max_truncated_share=0.5, encoding="drop", personal_data="drop"
+)
 CLEAN = [
     "whats a good way to keep basil alive indoors",
     "Give it six hours of light, water it when the top of the soil is dry, and pinch the tips.",
@@ -20,10 +23,10 @@ LOOP = "I like to walk in the park. " * 8
 ESSAY = " ".join(f"w{i}" for i in range(30)) + " "
 
 
-def conversation(*texts, stop_reason="user_ended"):
+def conversation(*texts, stop_reason="user_ended", cut_turns=()):
     roles = ("user", "assistant")
     messages = tuple(Message(roles[i % 2], text) for i, text in enumerate(texts))
-    return Conversation(id="c", messages=messages, stop_reason=stop_reason)
+    return Conversation(id="c", messages=messages, stop_reason=stop_reason, cut_turns=cut_turns)
 
 
 def reasons(*texts, **fields):
@@ -87,6 +90,15 @@ PLANTED = {
         (*CLEAN[:2], "thanks!", "You're welcome! Bye.", "bye", "Goodbye!", "see you", "Take care!"),
     ],
     "slur": [(*CLEAN[:2], "tell me about voldemort", CLEAN[3])],
+    "truncated": [((*CLEAN[:1], "First you take the"), {"cut_turns": (1,)})],
+    "encoding_damage": [
+        (*CLEAN[:1], "It won\u00e2\u20ac\u2122t live without light."),
+        (*CLEAN[:1], "Caf\ufffd au lait"),
+    ],
+    "personal": [
+        (*CLEAN[:1], "Write to mara.quill@gardenpost.se for seeds."),
+        ("call me at (512) 271-2172 about the basil", CLEAN[1]),
+    ],
 }  # fmt: skip
 
 
@@ -103,11 +115,11 @@ def test_a_planted_fault_is_found_under_its_reason(reason, texts, fields):
 
 
 def test_every_reason_is_planted_somewhere():
-    assert set(PLANTED) | {"foreign_language"} == set(REASONS)
+    assert set(PLANTED) | set(EVIDENCE_RULES) == set(REASONS)
 
 
 def test_a_clean_conversation_passes_every_rule():
-    verdicts = judge(conversation(*CLEAN), SETTINGS, Language("en", 0.98))
+    verdicts = judge(conversation(*CLEAN), SETTINGS, Evidence(Language("en", 0.98)))
     assert [v.reason for v in verdicts] == list(REASONS)
     assert all(v.passed for v in verdicts)
     assert deciding(verdicts, SETTINGS) is None
@@ -140,7 +152,7 @@ def test_what_people_really_do_passes(texts):
 
 def test_foreign_language_needs_certainty():
     def found(code, probability, settings=SETTINGS):
-        verdicts = judge(conversation(*CLEAN), settings, Language(code, probability))
+        verdicts = judge(conversation(*CLEAN), settings, Evidence(Language(code, probability)))
         return [v.reason for v in verdicts if not v.passed]
 
     assert found("de", 0.9) == ["foreign_language"]
@@ -183,7 +195,34 @@ def test_the_slur_list_finds_plurals_and_ignores_ordinary_words():
     assert not any(is_slur(word) for word in ("spice", "niggle", "snigger", "class", "chink"))
 
 
+@pytest.mark.parametrize(
+    ("evidence", "thresholds", "reason"),
+    [
+        (Evidence(contaminated="mt-bench 81"), {}, "contaminated"),
+        (Evidence(memorised="40 words"), {}, "memorised"),
+        (Evidence(quality=0.2), {"min_quality": 0.3}, "low_quality"),
+        (Evidence(toxicity=0.95), {}, "toxic"),
+        (Evidence(judge_score=3), {"min_judge_score": 5}, "low_judge_score"),
+    ],
+)
+def test_evidence_decides_only_at_its_threshold(evidence, thresholds, reason):
+    settings = FilterSettings(**thresholds)
+    assert deciding(judge(conversation(*CLEAN), settings, evidence), settings).reason == reason
+    good = Evidence(quality=0.4, toxicity=0.5, judge_score=7)
+    assert deciding(judge(conversation(*CLEAN), settings, good), settings) is None
+
+
+def test_what_the_default_policies_mend_or_only_tag_does_not_drop():
+    default = FilterSettings()
+    for reason in ("truncated", "personal"):
+        texts, *fields = PLANTED[reason][0] if reason == "truncated" else (PLANTED[reason][0],)
+        verdicts = judge(conversation(*texts, **(fields[0] if fields else {})), default)
+        assert deciding(verdicts, default) is None
+
+
 def test_tags_are_hints_only():
+    assert tags_of(conversation("hi", "It breaks off in the", cut_turns=(1,))) == ["truncated"]
+    assert tags_of(conversation("i am NAME_1", "Hello.")) == ["placeholder"]
     assert tags_of(conversation("hi", "It ends here.")) == []
     assert tags_of(conversation("hi", "- one\n- two and more")) == []
     assert tags_of(conversation("hi", "It breaks off in the")) == ["maybe_truncated"]

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usersim.conversation import Message
-from usersim.guards import is_goodbye, is_refusal, loop_among, refuse_turn
+from usersim.guards import loop_among, refuse_turn
+from usersim.phrases import is_farewell, is_refusal
 
 QUESTION = Message("user", "what is the tallest mountain in the whole of south america please")
 ANSWER = Message("assistant", "The tallest mountain in South America is Aconcagua in Argentina.")
@@ -95,9 +96,9 @@ def test_refusals_are_told_from_answers():
 
 
 def test_goodbyes_are_short():
-    assert is_goodbye("Thanks, bye!")
-    assert not is_goodbye("Thanks! " + "and another thing that I wanted to ask you about " * 3)
-    assert not is_goodbye("What does 'code' mean?")
+    assert is_farewell("Thanks, bye!")
+    assert not is_farewell("Thanks! " + "and another thing that I wanted to ask you about " * 3)
+    assert not is_farewell("What does 'code' mean?")
 
 
 def test_no_loop_among_ordinary_turns():

@@ -1,11 +1,11 @@
-"""The wordings that the filters look for, as patterns, with what they must not catch.
+"""The wordings that guards and filters look for, as patterns, with what they must not catch.
 
+One set for both: a guard refuses a turn while it is made, a filter a conversation when it is whole.
 English only: a conversation in another language passes these rules untouched.
 """
 
 import hashlib
 import re
-from functools import lru_cache
 
 
 def _any(*wordings: str) -> re.Pattern[str]:
@@ -22,20 +22,32 @@ READABLE = re.compile(rf"[^\W_]|[$%&+=<>]|[^\x00-\x7f{_INVISIBLE}]")
 TEMPLATE_TOKEN = re.compile(
     r"<\|[a-z][a-z_0-9]*\|>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|<\uff5c[^>]{1,30}\uff5c>"
 )
+_TEMPLATE_SIGNS = ("<|", "INST]", "SYS>>", "_of_turn>", "<\uff5c")
 REASONING_TAG = _any(r"</?(?:think|thinking|reasoning|scratchpad)>")
 
 # Capitalised labels only: `user:` in lower case is YAML, code and JSON. A label is followed by a
 # blank or the line's end, so `User::User` is none.
 SPEAKER_LABEL = re.compile(
-    r"^[ \t>]*(?:\*\*)?(User|USER|Human|HUMAN|Assistant|ASSISTANT|AI|ChatGPT|Bot)(?:\*\*)?:"
-    r"(?:\*\*)?(?=\s|$)",
+    r"^[ \t>]*(?:#{2,3} ?)?(?:\*\*)?(User|USER|Human|HUMAN|Assistant|ASSISTANT|AI|ChatGPT|Bot)"
+    r"(?:\*\*)?:(?:\*\*)?(?=\s|$)",
     re.MULTILINE,
 )
+LABEL = re.compile(r"(?:User|USER|Human|HUMAN|Assistant|ASSISTANT|AI|ChatGPT|Bot)(?:\*\*)?:")
+"""What every speaker label holds; many times as fast to look for, since no line begins here."""
+
 USER_LABELS = frozenset({"user", "human"})
 
 _MODEL = (
     r"an? (?:AI\b(?: language)?|artificial intelligence\b(?: language)?|(?:large )?language)"
     r"(?: model| assistant| chatbot)?\b(?! expert| engineer| teacher)"
+)
+_MODEL_SIGNS = (
+    " an ai",
+    " a ai",
+    " a language",
+    " a large l",
+    " an artificial i",
+    " a artificial i",
 )
 SELF_NAMING = _any(rf"\bas {_MODEL}", rf"\bI(?:'m| am)(?: just| only| simply)? {_MODEL}")
 
@@ -53,19 +65,19 @@ REFUSAL = _any(
 
 # The user in the assistant's voice. Anchored at the start, or a wording that people do not use to
 # a machine; what matches among real people is nearly all pasted answers.
-USER_AS_ASSISTANT = _any(
-    rf"(?:^|[.!?\n]\s*|sorry,? but )as {_MODEL},? I\b",
-    rf"^\W*I(?:'m| am) (?:just )?{_MODEL}",
-    r"^\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?here(?:'s| is| are)\b",
-    r"^\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?I"
+_USER_NAMES_ITSELF = _any(rf"(?:^|[.!?\n]\s*|sorry,? but )as {_MODEL},? I\b")
+_ASSISTANT_OPENING = _any(
+    rf"\W*I(?:'m| am) (?:just )?{_MODEL}",
+    r"\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?here(?:'s| is| are)\b",
+    r"\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?I"
     r"(?:'d be|'ll| would be| will| can) (?:happy|glad|help|assist|explain|provide|give you)\b",
-    r"^\W*you(?:'re| are) (?:very |most )?welcome\b",
-    r"^\W*(?:hello|hi|hey)?\W*how (?:can|may) I (?:help|assist) you",
-    r"^\W*(?:hello|hi|hey)?\W*what can I (?:help|do for) you",
-    rf"^\W*{_SORRY},? but (?:{_CANNOT}|as an AI)",
-    r"^\W*I apologi[sz]e for (?:the|any|my) (?:confusion|mistake|error|inconvenience)",
-    r"^\W*I(?:'d| would) be (?:happy|glad) to (?:help|assist)\b",
-    r"^\W*I(?:'m| am)(?: always)? (?:happy|glad|here) to (?:help|assist)\b",
+    r"\W*you(?:'re| are) (?:very |most )?welcome\b",
+    r"\W*(?:hello|hi|hey)?\W*how (?:can|may) I (?:help|assist) you",
+    r"\W*(?:hello|hi|hey)?\W*what can I (?:help|do for) you",
+    rf"\W*{_SORRY},? but (?:{_CANNOT}|as an AI)",
+    r"\W*I apologi[sz]e for (?:the|any|my) (?:confusion|mistake|error|inconvenience)",
+    r"\W*I(?:'d| would) be (?:happy|glad) to (?:help|assist)\b",
+    r"\W*I(?:'m| am)(?: always)? (?:happy|glad|here) to (?:help|assist)\b",
 )
 CLOSING_OFFER = _any(
     r"is there anything else (?:I can|you(?:'d| would) like)[^\n]{0,80}$",
@@ -74,6 +86,7 @@ CLOSING_OFFER = _any(
     r"let me know if you need (?:any )?(?:further|more|other|anything)[^\n]{0,80}$",
     r"(?:I hope (?:this|that) helps|feel free to (?:ask|reach out))[^\n]{0,80}$",
 )
+_OFFER_SIGNS = ("anything else", "assist you", "help you", "let me know if", " helps", "feel free")
 LISTED_ANSWER = _any(
     r"(?:here (?:are|is)|there are (?:several|many|a few|some)|some (?:of the )?\w+)"
     r"[^\n?]{0,160}:\s*\n+(?:\s*(?:\d+[.)]|[-*\u2022])\s[^\n]+\n*){3}"
@@ -131,7 +144,62 @@ _SLURS = frozenset(
 _SLUR_LENGTHS = range(4, 10)
 
 
-@lru_cache(maxsize=65536)
+_FAREWELL_WORDS = 25  # a longer turn that thanks is still about something
+
+
+def may_hold_template(text: str) -> bool:
+    """Whether TEMPLATE_TOKEN is worth looking for."""
+    return any(sign in text for sign in _TEMPLATE_SIGNS)
+
+
+def may_name_a_model(text: str) -> bool:
+    """Whether SELF_NAMING is worth looking for."""
+    folded = text.lower()
+    return any(sign in folded for sign in _MODEL_SIGNS)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether an answer refuses; only its beginning counts."""
+    return REFUSAL.search(text[:200]) is not None
+
+
+def is_farewell(text: str) -> bool:
+    """Whether a short turn does nothing but thank, welcome, or say goodbye."""
+    return FAREWELL.search(text) is not None and len(text.split()) <= _FAREWELL_WORDS
+
+
+def assistant_voice(text: str, at_start: bool = False) -> str | None:
+    """The wording by which a user's turn speaks as an assistant does, or None.
+
+    An opener (`at_start`) may close with an offer: people paste letters.
+    """
+    found = _ASSISTANT_OPENING.match(text)
+    if not found and may_name_a_model(text):
+        found = _USER_NAMES_ITSELF.search(text)
+    if found:
+        return found[0].strip()[:80]
+    end = text[-200:]
+    folded = end.lower()
+    if not at_start and any(sign in folded for sign in _OFFER_SIGNS):
+        match = CLOSING_OFFER.search(end)
+        return match[0].strip()[:80] if match else None
+    return None
+
+
+_innocent: set[str] = set()  # words that were looked at before; most are met again and again
+_REMEMBERED = 200_000
+
+
+def holds_slur(words: frozenset[str]) -> bool:
+    """Whether one of the lower-case words, or its singular, is on the built-in list."""
+    unknown = words - _innocent
+    if any(map(is_slur, unknown)):
+        return True
+    if len(_innocent) < _REMEMBERED:
+        _innocent.update(unknown)
+    return False
+
+
 def is_slur(word: str) -> bool:
     """Whether a lower-case word, or its singular, is on the built-in list."""
     stem = word.removesuffix("s")
