@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 import typer
 
 from pipelines.failures import DEBUG, explained
+from pipelines.plan_verb import plan
 from pipelines.publish_options import PublishOptions, asked
 from pipelines.replay_verb import replay
 from pipelines.stage_table import STAGES, Stage, stage_named
@@ -272,6 +273,7 @@ def verify(
 
 
 app.command()(guarded(replay))
+app.command()(guarded(asked(plan)))
 
 
 @app.command()

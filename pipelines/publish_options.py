@@ -4,9 +4,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,16 +34,16 @@ class PublishOptions:
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
 
 
-def asked(verb: Callable[[PublishOptions], None]) -> Callable[..., None]:
-    """A command whose options are the fields of PublishOptions."""
+def asked(verb: Callable[[Options], None]) -> Callable[..., None]:
+    """A command whose options are the fields of what the verb takes (a dataclass)."""
+    kind = get_type_hints(verb)["options"]
 
     def command(**given: Any) -> None:
-        verb(PublishOptions(**given))
+        verb(kind(**given))
 
-    hints = get_type_hints(PublishOptions, include_extras=True)
+    hints = get_type_hints(kind, include_extras=True)
     parameters = [
-        p.replace(annotation=hints[p.name])
-        for p in inspect.signature(PublishOptions).parameters.values()
+        p.replace(annotation=hints[p.name]) for p in inspect.signature(kind).parameters.values()
     ]
     command.__name__, command.__doc__ = verb.__name__, verb.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -1,0 +1,179 @@
+"""A forecast against runs that took place, and against sums done by hand."""
+
+import json
+import math
+import random
+import statistics
+from pathlib import Path
+
+import pytest
+from scripted_run import held
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.forecast import Wanted, amount, draw, forecast, rates_of, worker_of
+from pipelines.forecast_model import hold
+from pipelines.forecast_rates import DEMO, Habits, Manner, Seen, _manner, parameters_of
+from pipelines.recipe import Recipe
+from usersim.errors import InputError
+from usersim.journal import Attempt
+
+# The demo on two cores of an Intel Xeon with AMX, as its metrics.json has it.
+MEASURED = {"user": 13_808, "assistant": 61_417, "refused": 18_119, "prompt": 288_164}
+SHIPPED = Path("demo")  # the shipped recipe
+MEASURED_SECONDS, MEASURED_ROUNDS = 260.5, 2.745
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return Recipe.load(SHIPPED)
+
+
+def planned(recipe, conversations=216, **asked):
+    wanted = Wanted(conversations, **asked)
+    return forecast(recipe, wanted, rates_of(recipe, wanted))
+
+
+def test_the_demo_comes_out_as_it_was_measured(demo, monkeypatch):
+    monkeypatch.setattr("pipelines.forecast.cores", lambda: 2)
+    made = planned(demo)
+    assert made.rounds_mean == pytest.approx(MEASURED_ROUNDS, rel=0.05)
+    for name, tokens in MEASURED.items():
+        assert made.tokens[name] == pytest.approx(tokens, rel=0.12), name
+    talking = 3600 * (made.hours - made.start_hours)
+    assert talking == pytest.approx(MEASURED_SECONDS, rel=0.25)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return held(tmp_path_factory.mktemp("runs") / "seen", conversations=60)
+
+
+def test_a_finished_run_tells_how_its_roles_talk(run):
+    seen, figures = Seen.of(run.root), run.metrics()["simulate"]
+    assert seen.seconds == figures["seconds"]
+    assert (
+        sum(s.tokens for t in seen.talks for s in t if s.role == "user" and not s.refused)
+        == (figures["tokens"]["user"])
+    )
+    assert seen.habits.rounds == {3: 1.0}
+    assert seen.habits.user.refused == 0
+    assert seen.bytes.journal > seen.bytes.conversations > 0
+
+
+def test_by_its_own_rates_a_run_takes_the_time_it_took(run):
+    recipe = Recipe.load(run.recipe_file)
+    wanted = Wanted(conversations=60)
+    own = rates_of(recipe, wanted, run.root)
+    figures = run.metrics()["simulate"]
+    made = forecast(recipe, wanted, own)
+    for role in ("user", "assistant"):
+        assert made.tokens[role] == pytest.approx(figures["tokens"][role], rel=0.15)
+    assert any("seen" in source for source in made.sources)
+
+
+def test_habits_are_found_again_in_what_they_make():
+    luck = random.Random(3)
+    for median, sigma, limit in ((16, 0.9, 96), (110, 0.8, 160), (40, 0.5, 10_000)):
+        lengths = [
+            min(limit, max(1, round(luck.lognormvariate(math.log(median), sigma))))
+            for _ in range(4000)
+        ]
+        made = [Attempt(0, 0, 0, "user", "", "x", "stop", 50, n, 10) for n in lengths]
+        found = _manner(made, heard=15.0)
+        assert found.median == pytest.approx(median, rel=0.08)
+        assert found.mean(limit) == pytest.approx(statistics.fmean(lengths), rel=0.08)
+        assert found.overhead == pytest.approx(25.0)
+
+
+def test_limits_of_the_recipe_hold(demo):
+    recipe = Recipe.load(SHIPPED, ["simulate.max_rounds=2", "simulate.user_sampling.max_tokens=20"])
+    talks = draw(recipe, DEMO, 500)
+    assert max(s.tokens for t in talks for s in t if s.role == "user") == 20
+    assert max(sum(s.role == "assistant" and not s.refused for s in t) for t in talks) == 2
+    assert talks == draw(recipe, DEMO, 500)
+
+
+@pytest.fixture
+def small_sample(monkeypatch):
+    monkeypatch.setattr("pipelines.forecast.SAMPLE", 500)
+
+
+def test_time_goes_with_the_work_and_against_the_workers(demo, small_sample):
+    hours = {
+        (n, g): planned(demo, n, gpus=g).hours for n, g in ((10**6, 8), (2 * 10**6, 8), (10**6, 64))
+    }
+    start = planned(demo, 10**6, gpus=8).start_hours
+    one = hours[10**6, 8] - start
+    assert hours[2 * 10**6, 8] - start == pytest.approx(2 * one, rel=0.01)
+    assert hours[10**6, 64] - start == pytest.approx(one / 8, rel=0.02)
+    made = planned(demo, 10**6, gpus=8, gpu_hour=2.0)
+    assert made.gpu_hours == pytest.approx(8 * made.hours)
+    assert made.money == pytest.approx(2 * made.gpu_hours)
+    assert made.bytes["journal"] > made.bytes["conversations"] > 1e8
+
+
+def test_a_forecast_grows_smoothly_from_the_sample_to_the_whole(demo, small_sample):
+    """What is carried over from the middle of a sample is what a larger sample shows."""
+    manner = Manner(30, 0.9, 10, 0.1, 30)
+    habits = Habits(manner, manner, {2: 0.5, 4: 0.5}, 100, "test")
+    wanted = Wanted(3000, gpus=1)
+    rates = rates_of(demo, wanted)
+    rates = type(rates)(rates.speeds, habits, rates.bytes, 1.0, 0.0, [])
+    carried = forecast(demo, wanted, rates).hours
+    whole = hold(draw(demo, habits, 3000), worker_of(demo, rates.speeds, 1.0)).seconds / 3600
+    assert carried == pytest.approx(whole, rel=0.03)
+
+
+def test_an_endpoint_costs_money_by_the_token_and_no_gpu_time(demo):
+    remote = [
+        "engines.assistant.kind=endpoint",
+        "engines.assistant.url=http://x/v1",
+        "engines.assistant.model=m",
+    ]
+    recipe = Recipe.load(SHIPPED, remote)
+    made = planned(recipe, 1000, completion_million=10.0)
+    assert made.money == pytest.approx(made.tokens["assistant"] / 1e5)
+    assert made.gpu_hours == 0
+
+
+def plan(*arguments):
+    return CliRunner().invoke(app, ["plan", *arguments])
+
+
+def test_the_command():
+    done = plan("--conversations", "1_000_000", "--gpus", "64", "--gpu-hour", "2.5")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("1,000,000 conversations of demo on 64 GPUs\n")
+    assert "not measured" in " ".join(done.output.split())
+    assert "GPU-hours" in done.output
+    table = json.loads(plan("--json", "simulate.conversations=50").output)
+    assert (table["conversations"], table["money"]) == (50, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--conversations", "many"], "no number of conversations"),
+        (["--gpu", "abacus", "--gpus", "1"], "known: a100"),
+        (["models.assistant=somebody/enormous"], "how large is"),
+        (["--rates", "nowhere"], "no finished run"),
+    ],
+)
+def test_what_cannot_be_planned(arguments, says):
+    done = plan(*arguments)
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def test_sizes_of_models(tmp_path):
+    assert parameters_of("Qwen/Qwen2.5-1.5B-Instruct") == 1.5e9
+    assert parameters_of("smollm2-135m-instruct") == 135e6
+    (tmp_path / "model.safetensors").write_bytes(bytes(4000))
+    assert parameters_of(str(tmp_path)) == 2000
+    with pytest.raises(InputError):
+        parameters_of("gpt-large")
+
+
+def test_amounts_for_people():
+    assert [amount(n) for n in (7, 1234, 5.55e7, 2e12)] == ["7 ", "1.23 k", "55.5 M", "2 T"]
