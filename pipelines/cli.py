@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
+from pipelines import persona_verbs
 from pipelines.failures import DEBUG, explained
 from pipelines.plan_verb import plan
 from pipelines.publish_options import PublishOptions, asked
@@ -311,6 +312,9 @@ def export(
     omitted = f", {len(done.left_out)} left out that hold its marks" if done.left_out else ""
     say(f"{done.conversations} conversations{omitted}")
     typer.echo(done.path)
+
+
+persona_verbs.add_to(app, guarded)
 
 
 def main() -> None:

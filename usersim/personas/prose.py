@@ -16,7 +16,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "personal.gender": ("Your gender: ", "."),
     "personal.age": ("You are ", " years old."),
     "personal.origin": ("You grew up in a family that is ", "."),
-    "career": ("You make your living as ", "."),
+    "career": ("Your work: ", "."),
     "aspiration": ("Above all you want to ", "."),
     "traits": ("People call you ", "."),
     "skills": ("You know about ", "."),

@@ -156,7 +156,7 @@ class Persona(Aspects):
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """The persona of a row. Raises InputError naming every problem, or an id of another one."""
         persona = _checked(cls, {key: row[key] for key in row if key != "id"})
-        if row.get("id", persona.id) != persona.id:
+        if "id" in row and row["id"] != persona.id:
             raise InputError(
                 f"the persona {row['id']!r} was changed after its id was made: leave out `id`"
             )

@@ -1,0 +1,124 @@
+"""`realchat personas make|show|check`: people on paper, without an engine."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from usersim.errors import InputError
+
+Guard = Callable[[Callable[..., None]], Callable[..., None]]
+
+EXAMPLES = """\b
+Examples:
+  realchat personas make --out people.jsonl                        68 people, figures on stderr
+  realchat personas make number=10000 --out many.jsonl             ten thousand, under a minute
+  realchat personas make quotas.gender='{woman: 1}' --out w.jsonl  a quota of your own
+  realchat personas show mine.yaml                                 four aspects -> a whole person
+  realchat personas check people.jsonl                             names, ages, near-duplicates
+"""
+
+verbs = typer.Typer(
+    help="Make people, show them, check a file of them.",
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def add_to(app: typer.Typer, guarded: Guard) -> None:
+    """Give the command its `personas` verbs."""
+    for verb in (make, show, check):
+        verbs.command(verb.__name__)(guarded(verb))
+    app.add_typer(verbs, name="personas")
+
+
+def make(
+    out: Annotated[Path, typer.Option(help="File to write: personas, one JSON object a line.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="As number=10000, seed=3, quotas.length.short=1"),
+    ] = None,
+    scenes: Annotated[Path | None, typer.Option(help="File for their scenes too.")] = None,
+    each: Annotated[int, typer.Option(help="Scenes of every persona.")] = 20,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Make distinct people by quota; print their marginals and collisions."""
+    from usersim.personas.factory import FactorySettings, make_personas
+    from usersim.personas.scenes import SceneSettings, make_scenes, scene_marginals, write_scenes
+    from usersim.personas.schema import write_personas
+
+    settings = _settings(FactorySettings, overrides or ())
+    made = make_personas(settings)
+    write_personas(out, made.personas)
+    figures = made.figures()
+    if scenes:
+        listed = make_scenes(made.personas, SceneSettings(each=each, seed=settings.seed))
+        write_scenes(scenes, listed)
+        figures["scenes"] = {"number": len(listed), **scene_marginals(listed)}
+    typer.echo(json.dumps(figures, ensure_ascii=False, indent=1))
+
+
+def show(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, JSON or JSONL.")],
+    number: Annotated[int, typer.Option(help="Which person of the file, from 1.")] = 1,
+    seed: Annotated[int, typer.Option(help="For what the file does not say.")] = 7,
+    layout: Annotated[str, typer.Option("--format", help="prose, yaml, json or user.")] = "prose",
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Show a person as a whole; what the file leaves out is made up, the same under one seed."""
+    from usersim.personas.factory import complete
+    from usersim.personas.schema import read_tables
+
+    tables = read_tables(path)
+    if not 1 <= number <= len(tables):
+        raise InputError(f"{path} holds {len(tables)} people; there is no number {number}")
+    typer.echo(_shown(complete(tables[number - 1], seed), layout))
+
+
+def check(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, JSON or JSONL.")],
+    threshold: Annotated[float, typer.Option(help="Jaccard similarity of near-duplicates.")] = 0.6,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Check a file of people: exit code 1 when a name, an age or a life stands for too many."""
+    from usersim.personas.check import check_people
+
+    report = check_people(path, threshold)
+    typer.echo(json.dumps(report.figures, ensure_ascii=False, indent=1))
+    for problem in report.problems:
+        typer.echo(problem, err=True)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+def _shown(persona: Any, layout: str) -> str:
+    import yaml
+
+    from usersim.personas.prose import to_prose
+    from usersim.personas.roleplay import profile_line
+
+    layouts: dict[str, Callable[[], str]] = {
+        "prose": lambda: to_prose(persona),
+        "yaml": lambda: yaml.safe_dump(persona.to_row(), sort_keys=False, allow_unicode=True),
+        "json": lambda: json.dumps(persona.to_row(), ensure_ascii=False, indent=1),
+        "user": lambda: profile_line(persona),
+    }
+    if layout not in layouts:
+        raise InputError(f"no format {layout!r}; known: {', '.join(layouts)}")
+    return layouts[layout]()
+
+
+def _settings(model: Any, overrides: Any) -> Any:
+    """The settings that KEY=VALUE overrides make. Raises InputError naming every problem."""
+    from pydantic import ValidationError
+
+    from pipelines.recipe import overridden
+
+    try:
+        return model.model_validate(overridden({}, overrides))
+    except ValidationError as error:
+        problems = [f"  {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
+        known = ", ".join(model.model_fields)
+        raise InputError("\n".join([f"settings (known: {known}):", *problems])) from error
