@@ -16,13 +16,14 @@ from pydantic import Field
 
 from usersim.errors import InputError
 from usersim.files import fingerprint
-from usersim.neardup import LiveIndex, Pair, Shingling, near_duplicate_pairs
+from usersim.neardup import LiveIndex, Pair, near_duplicate_pairs
 from usersim.personas import tables
 from usersim.personas.prose import attributes
 from usersim.personas.schema import GENDERS, Persona, PersonaDraft, draft_of
 from usersim.personas.vocabulary import Vocabulary, deck
 from usersim.progress import track
 from usersim.settings import Settings
+from usersim.shingling import Shingling
 
 STYLE = ("capitals", "punctuation", "length", "formality", "politeness", "emoji")
 NOT_LIKENESS = ("personal.name", "personal.age", "personal.gender")
