@@ -1,7 +1,8 @@
 """Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from usersim.perplexity import (
     end_table,
     leaving_rates,
     nll_difference,
+    perplexity,
     perplexity_table,
     score_rows,
 )
@@ -29,6 +31,9 @@ class TrainSettings(FitSettings):
     """How UserGPT is trained."""
 
     conditions: ConditionSettings = ConditionSettings()
+    intents: str = ""
+    """JSONL of `{"id": ..., "intent": ...}`: what training people wanted, by conversation id, from
+    whoever can tell better than the words of their turns."""
     dev_conversations: int = 30
     """Held-out people (of the dev split) on whom the decision to leave is calibrated."""
 
@@ -45,7 +50,7 @@ def train_user(
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("user", FREE_SYSTEM)
     rows_of = windows(chat, "user", settings)
     train = read_people(people / "train.parquet")
-    teller = Teller(settings.conditions, train, seed)
+    teller = Teller(settings.conditions, train, seed, read_intents(settings.intents))
     dev = pick(_dev_people(people, train), settings.dev_conversations, seed)
     drawn = draw_rows(
         train, windows(chat, "user", settings, teller.at_random), settings.train_tokens, seed
@@ -63,12 +68,19 @@ def train_user(
         checkpoint, drawn, chat, settings, seed, checks if settings.checks else None
     )
     after = score(model, test, "perplexity after")
+
+    def told_score(intent: bool, profile: bool) -> float | None:
+        told = windows(chat, "user", settings, lambda c: teller.told(c, intent, profile))
+        rows = [row for c in held_out for row in told(c)]
+        return perplexity(score(model, rows, "perplexity when told"), lambda _: True)
+
     decisions = score(model, [r for c in dev for r in rows_of(c)], "calibrate the end")
     rates = leaving_rates(train)
     bias = calibrating_bias(decisions, rates)
     report = {
         "base": base,
-        "perplexity": perplexity_change(before, after) | {"conversations": len(held_out)},
+        "perplexity": perplexity_change(before, after)
+        | {"conversations": len(held_out), "told": _when_told(settings.conditions, told_score)},
         "end": {
             "bias": bias,
             "people": {str(rounds): round(rate, 4) for rounds, rate in rates.items()},
@@ -81,6 +93,33 @@ def train_user(
     save_checkpoint(model, chat, out, about)
     shutil.rmtree(work, ignore_errors=True)
     return report
+
+
+def _when_told(
+    conditions: ConditionSettings, score: Callable[[bool, bool], float | None]
+) -> dict[str, float | None]:
+    """Perplexity of the trained model when it is told of each person what training told of some."""
+    told = {}
+    if conditions.profile_share:
+        told["profile"] = score(False, True)
+    if conditions.intent_share:
+        told["intent"] = score(True, False)
+    if len(told) == 2:
+        told["both"] = score(True, True)
+    return told
+
+
+def read_intents(path: str) -> dict[str, str]:
+    """Intents by conversation id; none without a path. Raises InputError for any other file."""
+    if not path:
+        return {}
+    try:
+        rows = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines() if line]
+        return {str(row["id"]): str(row["intent"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f'train_user.intents={path}: wanted lines of {{"id": "...", "intent": "..."}}: {error}'
+        ) from error
 
 
 def _of(rows: Sequence[Row], settings: FitSettings) -> str:

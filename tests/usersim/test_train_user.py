@@ -2,10 +2,19 @@
 
 import pytest
 
+from usersim.conditions import ConditionSettings
 from usersim.conversation import Conversation, Message
 from usersim.errors import InputError
 from usersim.files import write_conversations
-from usersim.train import _dev_people, pick, read_people
+from usersim.rows import ViewSettings
+from usersim.train import (
+    TrainSettings,
+    _dev_people,
+    pick,
+    read_intents,
+    read_people,
+    train_user,
+)
 
 
 def person(name):
@@ -34,3 +43,46 @@ def test_the_same_people_are_picked_whatever_their_order():
     people = [person(str(i)) for i in range(30)]
     assert pick(people, 5, seed=1) == pick(people[::-1], 5, seed=1)
     assert pick(people, 5, seed=1) != pick(people, 5, seed=2)
+
+
+def talk(name, number):
+    texts = (f"how do I draw number {number}", f"Draw {number} like this.", "thx, and in red?")
+    roles = ("user", "assistant", "user")
+    messages = [Message(r, t) for r, t in zip(roles, texts, strict=True)]
+    return Conversation(
+        id=f"{name}{number}", messages=(*messages, Message("assistant", "Take red.")),
+        stop_reason="user_ended",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_trained_usergpt_and_its_figures(tiny_checkpoint, tmp_path):
+    for name, number in {"train": 12, "dev": 4, "test": 4}.items():
+        write_conversations(
+            tmp_path / f"{name}.parquet", [talk(name, number) for number in range(number)]
+        )
+    intents = tmp_path / "intents.jsonl"
+    intents.write_text('{"id": "train1", "intent": "learn to draw"}\n')
+    settings = TrainSettings(
+        view=ViewSettings(window=768, target_limit=120, context_limit=120),
+        train_tokens=4_000, lora_rank=4, checks=2, processes=1, intents=str(intents),
+        conditions=ConditionSettings(profile_share=0.5, intent_share=0.5),
+    )  # fmt: skip
+    out = tmp_path / "user"
+    figures = train_user(settings, str(tiny_checkpoint), tmp_path, out)
+    assert figures["perplexity"]["after"] < figures["perplexity"]["before"]
+    assert set(figures["perplexity"]["told"]) == {"profile", "intent", "both"}
+    assert len(figures["training"]["checks"]) >= 2
+    assert (out / "model.safetensors").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["user"]
+
+
+@pytest.mark.parametrize("line", ["{}", "[1]", "not json", '{"id": "a"}'])
+def test_a_broken_file_of_intents_is_refused(tmp_path, line):
+    path = tmp_path / "intents.jsonl"
+    path.write_text(line)
+    with pytest.raises(InputError, match="wanted lines of"):
+        read_intents(str(path))
+    with pytest.raises(InputError, match="wanted lines of"):
+        read_intents(str(tmp_path / "nowhere"))
+    assert read_intents("") == {}

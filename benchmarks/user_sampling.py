@@ -1,0 +1,126 @@
+"""How UserGPT's turns should be drawn: surface statistics by sampling, on **dev** people.
+
+    .venv/bin/python benchmarks/user_sampling.py runs/demo '{top_p: 0.9}' '{top_p: 1.0}'
+
+Each variant is a YAML table of `simulate.user_sampling`. For every one, UserGPT opens conversations
+from nothing, and continues those of dev people where they did, after the answers they had (clipped
+as in training). Turns that the limit cut off are left out, as the simulation refuses them. What is
+printed, a JSON line a variant, is each statistic of people's own turns and the relative error.
+"""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from usersim.chat_format import ChatFormat, load_tokenizer
+from usersim.conversation import Conversation, Message
+from usersim.engine import Completion, Engine
+from usersim.engines import EngineSpec, open_engine
+from usersim.plan import FORBID_END, SamplingSettings
+from usersim.rows import ViewSettings
+from usersim.surface import turn_statistics
+from usersim.train import read_people
+
+VIEW = ViewSettings()
+
+
+def main() -> None:
+    """Sample every variant from one engine."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("run", type=Path, help="a run folder with people/ and models/user")
+    parser.add_argument("variants", nargs="+", help="YAML tables of simulate.user_sampling")
+    parser.add_argument("--model", type=Path, help="another UserGPT than the run's")
+    parser.add_argument("--turns", type=int, default=300, help="openers, and later turns")
+    options = parser.parse_args()
+    model = options.model or options.run / "models" / "user"
+    people = read_people(options.run / "people" / "dev.parquet")
+    chat = ChatFormat.of(load_tokenizer(model))
+    later = contexts(people, chat)[: options.turns]
+    real = {
+        "first": turn_statistics([c.opener for c in people], options.turns),
+        "later": turn_statistics([turn for _, turn in later], options.turns),
+    }
+    print(json.dumps({"real": real}), flush=True)
+    engine = open_engine(EngineSpec(model=str(model), max_num_seqs=64))
+    asyncio.run(sample_all(engine, options, [context for context, _ in later], real))
+
+
+def contexts(people: Sequence[Conversation], chat: ChatFormat) -> list[tuple[list[Message], str]]:
+    """What dev people had before them when they typed a later turn, and that turn."""
+    found = []
+    for conversation in people:
+        turns = conversation.turns
+        for position in range(2, min(len(turns), 7), 2):
+            before = [clipped(m, chat) for m in turns[:position]]
+            found.append((before, turns[position].content))
+    return found
+
+
+def clipped(message: Message, chat: ChatFormat) -> Message:
+    """The message as training shows it."""
+    ids = list(chat.text_ids(message.content))
+    if message.role == "user":
+        ids = ids[: VIEW.target_limit]
+    elif len(ids) > VIEW.context_limit:
+        tail = VIEW.context_limit // 4
+        ids = ids[: VIEW.context_limit - tail] + ids[len(ids) - tail :]
+    return Message(message.role, chat.tokenizer.decode(ids) or " ")
+
+
+async def sample_all(
+    engine: Engine, options: argparse.Namespace, later: list[list[Message]], real: dict[str, Any]
+) -> None:
+    """One JSON line a variant."""
+    try:
+        for text in options.variants:
+            sampling = SamplingSettings.model_validate(yaml.safe_load(text) or {})
+            drawn = {
+                "first": await draw(engine, [[]] * options.turns, sampling),
+                "later": await draw(engine, later, sampling),
+            }
+            print(json.dumps({"variant": text} | described(drawn, real)), flush=True)
+    finally:
+        await engine.close()  # type: ignore[attr-defined]
+
+
+async def draw(
+    engine: Engine, contexts: Sequence[list[Message]], sampling: SamplingSettings
+) -> list[Completion]:
+    """A turn in each context; nobody may leave."""
+    return await asyncio.gather(
+        *(
+            engine.complete(context, sampling.drawn(number, FORBID_END))
+            for number, context in enumerate(contexts)
+        )
+    )
+
+
+def described(drawn: dict[str, list[Completion]], real: dict[str, Any]) -> dict[str, Any]:
+    """Statistics of whole turns with their relative errors, and the share that was cut off."""
+    result: dict[str, Any] = {}
+    for when, completions in drawn.items():
+        whole = [c.text for c in completions if c.finish_reason == "stop" and c.text.strip()]
+        found = turn_statistics(whole, len(completions))
+        result[when] = {
+            "cut_off": round(1 - len(whole) / len(completions), 3),
+            "tokens": sum(c.completion_tokens for c in completions),
+            **{key: compared(found[key], real[when][key]) for key in found if key != "turns"},
+        }
+    return result
+
+
+def compared(value: float | None, people: float | None) -> str:
+    """`value against people's (relative error)`."""
+    if value is None or people is None:
+        return "none"
+    error = f"{value / people - 1:+.0%}" if people else "none"
+    return f"{value:.3g} / {people:.3g} ({error})"
+
+
+if __name__ == "__main__":
+    main()
