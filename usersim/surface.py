@@ -111,14 +111,14 @@ def later_turns(conversations: Sequence[Conversation]) -> list[str]:
 def turn_statistics(turns: Sequence[str], sample: int) -> dict[str, float | int | None]:
     """Statistics of user turns; shares are 0 to 1, and all but `turns` are None without turns."""
     if not turns:
-        return {"turns": 0} | dict.fromkeys(["words_median", "words_mean", *_SHARES, *_DISTINCT])
+        return {"turns": 0} | dict.fromkeys(["words_median", "words_mean", *SHARES, *_DISTINCT])
     words = [word_count(t) for t in turns]
     result: dict[str, float | int | None] = {
         "turns": len(turns),
         "words_median": median(words),
         "words_mean": fmean(words),
     }
-    result |= {name: fmean(map(test, turns)) for name, test in _SHARES.items()}
+    result |= {name: fmean(map(test, turns)) for name, test in SHARES.items()}
     taken = turns[: max(1, sample)]
     result |= {name: len(set(map(key, taken))) / len(taken) for name, key in _DISTINCT.items()}
     return result
@@ -140,7 +140,7 @@ def frequent_openings(talks: Sequence[Conversation], limit: int = 8) -> list[tup
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit]
 
 
-_SHARES: dict[str, Callable[[str], bool]] = {
+SHARES: dict[str, Callable[[str], bool]] = {
     "lower_case_start": lambda t: t.lstrip()[:1].islower(),
     "ends_in_punctuation": lambda t: t.rstrip().endswith((".", "?", "!")),
     "question_mark": lambda t: "?" in t,
@@ -149,6 +149,7 @@ _SHARES: dict[str, Callable[[str], bool]] = {
     "up_to_3_words": lambda t: word_count(t) <= 3,
     "over_100_words": lambda t: word_count(t) > 100,
 }
+"""Statistics of a turn that are shares of turns, each by its test."""
 _DISTINCT: dict[str, Callable[[str], str]] = {
     "distinct_openings": opening,
     "distinct_turns": lambda t: " ".join(t.lower().split()),

@@ -1,11 +1,14 @@
 """Fidelity: how close simulated users are to people, point by point, each beside what it means.
 
-    persons      who is compared: conversations by person, halves of them
-    intervals    bootstrap over persons, in numpy
-    floors       any distance beside the same distance between two halves of the real people
-    auc          area under the ROC curve of scores from a cross-validation
-    tellers      two classifiers that try to tell simulated turns from real ones
-    two_sample   how well they can, and the words that give it away
+    persons        who is compared: conversations by person, halves of them
+    intervals      bootstrap over persons, in numpy
+    designs        a figure, its interval, its floor and its baseline by the same lines
+    floors         the same for measures that are no function of sums over persons
+    likelihood     1. perplexity on people's turns
+    endings        2. decisions to leave, beside baselines (decisions); how long it goes on (rounds)
+    variety        3. how different openers are; who repeats themselves
+    habits         4. how people type: errors by statistic and by number of the turn
+    two_sample     5. how well classifiers tell simulated from real, and by which words
 
 A figure alone says little. Each has a floor (two halves of the real people, as many on each side as
 in the comparison beside it) and, where one was simulated, a baseline: the same weights, untrained,

@@ -16,46 +16,36 @@ SPLITS = 20
 Measure = Callable[[Sequence[Person], Sequence[Person]], float | None]
 """A distance of two groups, the first in the role of the simulated one."""
 
-DEFINITION = (
-    "floor: the same measure between two halves of the real people (mean over splits by a stable "
-    "hash; low, high: smallest and largest); value_at_floor_size: simulated against real with as "
-    "many persons a side as the floor has, mean over the same splits; within: that mean is not "
-    "above floor_high"
-)
-
 
 def against_floor(
-    measure: Measure, simulated: Sequence[Person], real: Sequence[Person], splits: int = SPLITS
+    measure: Measure,
+    simulated: Sequence[Person],
+    real: Sequence[Person],
+    splits: int = SPLITS,
+    *,
+    signed: bool = False,
 ) -> dict[str, Any]:
-    """`value` of all, `floor`, `floor_low`, `floor_high`, `value_at_floor_size`, `within`.
+    """`value` of all, `floor`, `floor_high`, `value_at_floor_size`, `within`.
 
-    Also `floor_persons`, how many were on each side of a floor. None where nothing can be measured
-    (or `splits` is 0). See DEFINITION.
+    Of a signed measure (a difference) floor and value at its size are sizes. None where nothing can
+    be measured. For measures that are no function of sums over persons; see `designs` for others.
     """
-    table: dict[str, Any] = {"value": rounded(measure(simulated, real))}
-    return table | floor_of(measure, simulated, real, splits)
-
-
-def floor_of(
-    measure: Measure, simulated: Sequence[Person], real: Sequence[Person], splits: int = SPLITS
-) -> dict[str, Any]:
-    """What `against_floor` says beside `value`."""
     size = matched_size(len(simulated), len(real))
     floors, values = [], []
     for salt in range(splits if size else 0):
         left, right = (half[:size] for half in halves(real, salt))
         floors.append(measure(left, right))
         values.append(measure(shuffled(simulated, salt)[:size], right))
-    known = [f for f in floors if f is not None]
-    matched = [v for v in values if v is not None]
+    sized = abs if signed else float
+    known = [sized(f) for f in floors if f is not None]
+    matched = [sized(v) for v in values if v is not None]
     value = sum(matched) / len(matched) if matched else None
     high = max(known, default=None)
     return {
+        "value": rounded(measure(simulated, real)),
         "floor": rounded(sum(known) / len(known) if known else None),
-        "floor_low": rounded(min(known, default=None)),
         "floor_high": rounded(high),
         "value_at_floor_size": rounded(value),
-        "floor_persons": size,
         "within": None if value is None or high is None else value <= high,
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypedDict
 
-from usersim.fidelity.tellers import tokens
+from usersim.fidelity.classifiers import tokens
 
 FEWEST_PERSONS = 5
 """Words that fewer persons use, on either side, are not shown: they may be someone's own."""

@@ -13,10 +13,10 @@ from pydantic import Field
 
 from usersim.conversation import Conversation
 from usersim.fidelity.auc import auc, weighted_auc
+from usersim.fidelity.classifiers import CLASSIFIERS, Classifier
 from usersim.fidelity.floors import check_sides, matched_size
 from usersim.fidelity.intervals import DRAWS, estimate, person_draws, rounded
 from usersim.fidelity.persons import Person, Turn, halves, persons_of, shuffled, turns_of
-from usersim.fidelity.tellers import TELLERS, Teller
 from usersim.fidelity.telling_words import PRIOR, TellingWord, telling_words
 from usersim.progress import track
 from usersim.settings import Settings
@@ -59,7 +59,7 @@ class TwoSampleSettings(Settings):
         None, ge=1, description="user turns of a conversation that are looked at; null: all"
     )
     words: int = Field(15, ge=0, description="words shown on each side")
-    tellers: tuple[Literal["linear", "fasttext"], ...] = Field(
+    classifiers: tuple[Literal["linear", "fasttext"], ...] = Field(
         ("linear", "fasttext"), description="classifiers"
     )
 
@@ -73,7 +73,7 @@ def two_sample(
     """How well `simulated` user turns can be told from `real` ones, JSON-able.
 
     Returns `first` and `later` (of the turns), each with `real_turns`, `simulated_turns`,
-    `real_persons`, `simulated_persons`, for every teller `auc`, `low`, `high`, `floor`,
+    `real_persons`, `simulated_persons`, for every classifier `auc`, `low`, `high`, `floor`,
     `floor_low`, `floor_high`, `floor_persons`, `auc_at_floor_size`, `excess` (None where a side has
     fewer than 20 such turns), and `words` with `too_often` and `too_seldom`; and `definitions`.
 
@@ -137,7 +137,7 @@ class Part:
     @property
     def steps(self) -> int:
         """Cross-validations to be done."""
-        return len(self.settings.tellers) * (1 + 2 * self.settings.splits) if self.enough else 0
+        return len(self.settings.classifiers) * (1 + 2 * self.settings.splits) if self.enough else 0
 
     def rows(self, side: str, persons: Sequence[Person]) -> Rows:
         """Where the texts of these persons of a side stand."""
@@ -156,17 +156,17 @@ class Part:
             "real_persons": real.persons,
             "simulated_persons": simulated.persons,
         }
-        for name in self.settings.tellers:
+        for name in self.settings.classifiers:
             table[name] = None
             if self.enough:
-                teller = TELLERS[name](self._texts)
-                table[name] = self._told(teller, simulated, real, advance)
+                classifier = CLASSIFIERS[name](self._texts)
+                table[name] = self._told(classifier, simulated, real, advance)
         return table | {"words": self._words(simulated, real)}
 
     def _told(
-        self, teller: Teller, simulated: Rows, real: Rows, advance: Callable[[], None]
+        self, classifier: Classifier, simulated: Rows, real: Rows, advance: Callable[[], None]
     ) -> dict[str, Any]:
-        whole = Trial(teller, simulated, real, self.settings.folds)
+        whole = Trial(classifier, simulated, real, self.settings.folds)
         value, low, high = whole.auc_with_interval()
         advance()
         floors: list[float | None] = []
@@ -176,7 +176,7 @@ class Part:
             left, right = (self.rows("real", half[:size]) for half in halves(self.real, salt))
             drawn = self.rows("simulated", shuffled(self.simulated, salt)[:size])
             for rows, results in ((left, floors), (drawn, matched)):
-                results.append(Trial(teller, rows, right, self.settings.folds).auc())
+                results.append(Trial(classifier, rows, right, self.settings.folds).auc())
                 advance()
         return {"auc": value, "low": low, "high": high} | _floor(floors, matched, size)
 
@@ -215,7 +215,7 @@ def _floor(
 class Trial:
     """One cross-validation: every turn scored by a model that saw nothing of its speaker."""
 
-    def __init__(self, teller: Teller, simulated: Rows, real: Rows, folds: int) -> None:
+    def __init__(self, classifier: Classifier, simulated: Rows, real: Rows, folds: int) -> None:
         import numpy as np
 
         self._sizes = simulated.persons, real.persons
@@ -228,7 +228,7 @@ class Trial:
         for number in range(folds):
             asked, known = self._fold == number, self._fold != number
             if asked.any():
-                self._scores[asked] = teller.scores(
+                self._scores[asked] = classifier.scores(
                     texts[known], self._positive[known], texts[asked]
                 )
 

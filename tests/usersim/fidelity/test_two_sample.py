@@ -7,7 +7,7 @@ from usersim.errors import InputError
 from usersim.fidelity.two_sample import TwoSampleSettings, two_sample
 
 QUICK = TwoSampleSettings(splits=1)
-TELLERS = ("linear", "fasttext")
+CLASSIFIERS = ("linear", "fasttext")
 
 
 @pytest.fixture(scope="module")
@@ -15,10 +15,10 @@ def of_one_kind():
     return two_sample(talks("r", 60, seed=1), talks("s", 60, seed=2), QUICK)
 
 
-@pytest.mark.parametrize("teller", TELLERS)
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
 @pytest.mark.parametrize("part", ["first", "later"])
-def test_two_draws_of_one_process_cannot_be_told_apart(of_one_kind, part, teller):
-    found = of_one_kind[part][teller]
+def test_two_draws_of_one_process_cannot_be_told_apart(of_one_kind, part, classifier):
+    found = of_one_kind[part][classifier]
     assert found["auc"] == pytest.approx(0.5, abs=0.12)
     assert found["low"] < found["auc"] < found["high"]
     assert found["floor_low"] <= found["floor"] <= found["floor_high"]
@@ -31,15 +31,15 @@ def test_what_was_compared_is_said(of_one_kind):
     assert first["linear"]["floor_persons"] == 30
 
 
-@pytest.mark.parametrize("teller", TELLERS)
-def test_disjoint_vocabularies_are_told_apart_without_a_mistake(teller):
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_disjoint_vocabularies_are_told_apart_without_a_mistake(classifier):
     other = [word[::-1] + "x" for word in COMMON]
-    settings = TwoSampleSettings(splits=1, tellers=(teller,))
+    settings = TwoSampleSettings(splits=1, classifiers=(classifier,))
     found = two_sample(talks("r", 40, 1), talks("s", 40, 2, words=other), settings)
     for part in ("first", "later"):
-        assert found[part][teller]["auc"] == 1.0
-        assert found[part][teller]["auc_at_floor_size"] == 1.0
-        assert found[part][teller]["excess"] > 0.3
+        assert found[part][classifier]["auc"] == 1.0
+        assert found[part][classifier]["auc_at_floor_size"] == 1.0
+        assert found[part][classifier]["excess"] > 0.3
 
 
 def test_the_words_that_give_it_away_are_named():
@@ -65,20 +65,20 @@ def signed_talks(prefix, number, seed):
     }
 
 
-@pytest.mark.parametrize("teller", TELLERS)
-def test_nobodys_turns_are_on_both_sides_of_a_fold(teller):
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_nobodys_turns_are_on_both_sides_of_a_fold(classifier):
     """Three conversations each, all signed; a fold that split a person would tell nearly all."""
     real, simulated = signed_talks("r", 30, 1), signed_talks("s", 90, 2)
     # Simulated conversations stand alone, so theirs differ in everything.
     alone = [talk(name, *turns) for name, (_, turns) in simulated.items() if name.endswith("-0")]
     held = {name: person for name, (person, _) in real.items()}
     talks_of_real = [talk(name, *turns) for name, (_, turns) in real.items()]
-    settings = TwoSampleSettings(splits=0, tellers=(teller,))
+    settings = TwoSampleSettings(splits=0, classifiers=(classifier,))
     by_person = two_sample(talks_of_real, alone, settings, held)["first"]
     leaking = two_sample(talks_of_real, alone, settings)["first"]
     assert by_person["real_persons"] == 30
-    assert by_person[teller]["auc"] < 0.75
-    assert leaking[teller]["auc"] > 0.85
+    assert by_person[classifier]["auc"] < 0.75
+    assert leaking[classifier]["auc"] > 0.85
 
 
 def test_a_text_cannot_name_its_side():
@@ -88,7 +88,7 @@ def test_a_text_cannot_name_its_side():
         [talk(f"{side}{n}", f"__side__{label} {sentence(generator)}") for n in range(40)]
         for label, side in enumerate("sr")
     )
-    found = two_sample(real, simulated, TwoSampleSettings(splits=0, tellers=("fasttext",)))
+    found = two_sample(real, simulated, TwoSampleSettings(splits=0, classifiers=("fasttext",)))
     assert found["first"]["fasttext"]["auc"] < 0.7
 
 
@@ -104,7 +104,7 @@ def test_turns_beyond_the_cap_are_not_looked_at():
     found = two_sample(
         talks("r", 30, 1, turns=6),
         talks("s", 30, 2, turns=2),
-        TwoSampleSettings(splits=0, max_turns=2, tellers=("linear",)),
+        TwoSampleSettings(splits=0, max_turns=2, classifiers=("linear",)),
     )
     assert found["later"]["real_turns"] == 30
 

@@ -1,7 +1,7 @@
 """Two classifiers that try to tell simulated turns from real ones.
 
-A teller is made from all texts, so that what does not depend on labels (hashed n-grams, cleaned
-lines) is done once; it is then trained on some of them and asked about others, fold after fold.
+A classifier here is made from all texts, so that what does not depend on labels (hashed n-grams,
+cleaned lines) is done once; it is then trained on some and asked about others, fold after fold.
 """
 
 import math
@@ -28,7 +28,7 @@ _LABEL = re.compile(rf"{_MARK}\w*")
 _TOKEN = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
 
 
-class Teller(Protocol):
+class Classifier(Protocol):
     """Learns from the texts at some positions, scores those at others; higher means simulated."""
 
     def scores(self, train: "Ints", simulated: "Bools", asked: "Ints") -> "Floats":
@@ -41,7 +41,7 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-class LinearTeller:
+class LinearClassifier:
     """Logistic regression on word and character n-grams (tf-idf) and the shape of a turn.
 
     scikit-learn's `LogisticRegression(C=10)`, balanced; tf-idf is fitted on the training texts
@@ -100,7 +100,7 @@ def shape(text: str) -> list[float]:
     ]
 
 
-class FastTextTeller:
+class FastTextClassifier:
     """fastText's supervised classifier: averaged vectors of words, pairs of words and pieces.
 
     One thread and a fixed seed, so that the same texts give the same scores.
@@ -148,9 +148,9 @@ _FASTTEXT: dict[str, Any] = {
     "maxn": 4,
     "bucket": 50_000,
 }
-TELLERS: dict[str, Callable[[Sequence[str]], Teller]] = {
-    "linear": LinearTeller,
-    "fasttext": FastTextTeller,
+CLASSIFIERS: dict[str, Callable[[Sequence[str]], Classifier]] = {
+    "linear": LinearClassifier,
+    "fasttext": FastTextClassifier,
 }
 
 
