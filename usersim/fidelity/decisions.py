@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from usersim.conversation import Conversation
 from usersim.fidelity.persons import Person
-from usersim.guards import is_goodbye
 from usersim.perplexity import POOLED_ROUNDS, TargetScore, biased
+from usersim.phrases import is_farewell
 from usersim.surface import word_count
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _decisions(conversation: Conversation) -> list[tuple[str, int, float, list[f
             math.log1p(word_count(asked)),
             math.log1p(word_count(answer)),
             float("?" in answer[-200:]),
-            float(is_goodbye(asked)),
+            float(is_farewell(asked)),
             float("```" in answer),
         ]
         found.append((conversation.id, n, float(n == len(turns)), features))
