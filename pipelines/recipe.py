@@ -212,7 +212,7 @@ def overridden(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Readable lines `key: old -> new` of the values in which two recipes differ."""
-    before, after = dict(_flat(old)), dict(_flat(new))
+    before, after = dict(flat(old)), dict(flat(new))
     return [
         f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
         for key in dict.fromkeys([*before, *after])
@@ -335,10 +335,11 @@ def _places(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from _places(table, f"{prefix}{key}.")
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested tables with their dotted keys."""
     for key, value in table.items():
         if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + str(key), value
 

@@ -130,6 +130,7 @@ def _changed_recipe(run: RunFolder, recipe: Recipe) -> Iterator[str]:
     expected = recipe.stage_fingerprint(SIMULATE)
     if mark.fingerprint != expected:
         yield f"recipe: fingerprint {mark.fingerprint} then, {expected} now"
+    yield from run.changed_inputs(SIMULATE, recipe)
 
 
 def _changed_inputs(

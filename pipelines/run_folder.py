@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pipelines.inputs import Contents, changed, identified, inputs_of
 from pipelines.machine import machine, versions
 from pipelines.recipe import Recipe, differences, read_yaml
 from pipelines.stage_table import STAGES, Stage, downstream
@@ -34,6 +35,8 @@ class Mark:
     fingerprint: str
     seconds: float = 0.0
     figures: dict[str, Any] | None = None
+    inputs: Contents | None = None
+    """What the files and checkpoints that it reads held; older folders do not know."""
 
 
 class RunFolder:
@@ -120,18 +123,29 @@ class RunFolder:
             and mark.state == "done"
             and mark.fingerprint == self._expected(stage, recipe)
             and self._has_outputs(stage, all)
+            and not self.changed_inputs(stage, recipe)
         )
+
+    def changed_inputs(self, stage: Stage, recipe: Recipe) -> list[str]:
+        """Files and checkpoints that hold something else than when the stage was begun."""
+        mark = self.mark(stage)
+        return changed(mark.inputs if mark else None, self._inputs(stage, recipe))
+
+    def _inputs(self, stage: Stage, recipe: Recipe) -> dict[str, Path]:
+        return inputs_of(stage, recipe, self.user_model)
 
     def begin(self, stage: Stage, recipe: Recipe) -> None:
         """Note that a stage begins; what an interrupted attempt left goes, unless it resumes."""
         if not stage.resumes:
             self.clear(stage.name)
-        self._write(Mark(stage.name, "begun", self._expected(stage, recipe)))
+        inputs = identified(self._inputs(stage, recipe))
+        self._write(Mark(stage.name, "begun", self._expected(stage, recipe), inputs=inputs))
 
     def finish(self, stage: Stage, recipe: Recipe, seconds: float, figures: dict[str, Any]) -> None:
         """Note that a stage is done, and put its figures into metrics.json."""
-        expected = self._expected(stage, recipe)
-        self._write(Mark(stage.name, "done", expected, round(seconds, 2), _finite(figures)))
+        begun, expected = self.mark(stage), self._expected(stage, recipe)
+        inputs = begun.inputs if begun else identified(self._inputs(stage, recipe))
+        self._write(Mark(stage.name, "done", expected, round(seconds, 2), _finite(figures), inputs))
         self.write_metrics()
 
     def clear(self, name: str) -> None:
@@ -208,18 +222,20 @@ class RunFolder:
             return False
         if mark.state == "begun" and not (stage.resumes and self._has_outputs(stage)):
             return False  # nothing of it will be used: it begins anew
-        return mark.fingerprint != self._expected(stage, recipe)
+        if mark.fingerprint != self._expected(stage, recipe):
+            return True
+        return bool(self.changed_inputs(stage, recipe))
 
     def _refusal(self, recipe: Recipe, others: list[str]) -> str:
-        changed = differences(self.recipe(), recipe.to_table())
+        lines = differences(self.recipe(), recipe.to_table())
+        for name in others:
+            stage = next(s for s in STAGES if s.name == name)
+            lines += self.changed_inputs(stage, recipe)
         first = next(s for s in STAGES if s.name == others[0])
         return "\n".join(
             [
                 f"{self.root} was made with another recipe ({', '.join(others)} would differ):",
-                *(
-                    f"  {line}"
-                    for line in changed or ["(the same settings, other versions of them)"]
-                ),
+                *(f"  {line}" for line in lines or ["(the same settings, other versions of them)"]),
                 f"keep both with --run {self.root}-2, go on with the folder's own recipe by giving "
                 f"only --run {self.root}, or make it anew with --redo {first.verb}",
             ]

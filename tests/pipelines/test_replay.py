@@ -46,6 +46,14 @@ def ids(run):
     return [row["id"] for p in sorted(run.conversations.iterdir()) for row in read_rows(p)]
 
 
+@pytest.fixture
+def plain(run):
+    """The number of a conversation in which nothing was refused: three rounds, and leaving."""
+    with sqlite3.connect(run.journal / "part-00000.sqlite") as db:
+        counts = "SELECT conversation, count(*) FROM attempt GROUP BY conversation"
+        return next(str(index) for index, count in db.execute(counts) if count == 7)
+
+
 def talking(**other):
     return {"user": talkative(3), "assistant": talkative()} | other
 
@@ -69,16 +77,16 @@ def test_every_conversation_of_a_deterministic_engine_is_identical(run):
     assert {p: p.read_bytes() for p in run.root.rglob("*") if p.is_file()} == before
 
 
-def test_the_command_says_so(run):
-    done = CliRunner().invoke(app, ["replay", str(run.root), ids(run)[3]])
+def test_the_command_says_so(run, plain):
+    done = CliRunner().invoke(app, ["replay", str(run.root), plain])
     assert done.exit_code == 0, done.output
-    assert done.output.startswith(f"identical: conversation {ids(run)[3]}\n")
-    assert "7 of 7 completions came out the same" in done.output  # three rounds, and leaving
+    assert done.output.startswith("identical: conversation ")
+    assert "7 of 7 completions came out the same" in done.output
 
 
-def test_another_text_after_the_same_words_is_the_engines_doing(run):
+def test_another_text_after_the_same_words_is_the_engines_doing(run, plain):
     wobbly = twisted(talkative(), lambda said: said + " perhaps\x1b[2J", lambda m: len(m) > 2)
-    done = replay(run.root, "5", talking(assistant=wobbly))
+    done = replay(run.root, plain, talking(assistant=wobbly))
     assert (done.verdict, done.attempts, done.turns) == ("engine-nondeterministic", 7, 2)
     first = done.differences[0]
     assert (first.kind, first.position, first.role) == ("said", 3, "assistant")
@@ -89,7 +97,7 @@ def test_another_text_after_the_same_words_is_the_engines_doing(run):
     assert "\x1b" not in text
 
 
-def test_later_turns_are_asked_for_as_they_were(run):
+def test_later_turns_are_asked_for_as_they_were(run, plain):
     """What was said otherwise is heard by nobody, so one turn cannot spoil the rest."""
     heard = []
 
@@ -97,41 +105,41 @@ def test_later_turns_are_asked_for_as_they_were(run):
         heard.append(len(messages))
         return "Something else" if not messages else talkative(3)._script(messages, sampling)
 
-    done = replay(run.root, "5", talking(user=ScriptedEngine(opens_otherwise, "u")))
+    done = replay(run.root, plain, talking(user=ScriptedEngine(opens_otherwise, "u")))
     assert (done.turns, done.attempts, heard) == (1, 7, [0, 2, 4, 6])
 
 
-def test_an_engine_that_refuses_is_a_difference(run):
-    done = replay(run.root, "5", talking(assistant=refusing(talkative())))
+def test_an_engine_that_refuses_is_a_difference(run, plain):
+    done = replay(run.root, plain, talking(assistant=refusing(talkative())))
     assert (done.verdict, done.turns) == ("engine-nondeterministic", 3)
     assert "engine_refused" in done.differences[0].after
 
 
-def test_a_prompt_of_other_tokens_is_another_input(run):
+def test_a_prompt_of_other_tokens_is_another_input(run, plain):
     def longer(said):
         return Completion(said, "stop", 999, len(said.split()))
 
-    done = replay(run.root, "5", talking(assistant=twisted(talkative(), longer)))
+    done = replay(run.root, plain, talking(assistant=twisted(talkative(), longer)))
     assert done.verdict == "inputs changed"
     assert "models: a prompt has other tokens" in report(done)
 
 
-def test_a_changed_recipe_is_named_before_any_engine_is_asked(run):
+def test_a_changed_recipe_is_named_before_any_engine_is_asked(run, plain):
     recipe = Recipe.load(run.recipe_file, ["simulate.user_sampling.temperature=0.5"])
     write_text(run.recipe_file, recipe.to_yaml())
     silent = ScriptedEngine(lambda messages, sampling: 1 / 0)
-    done = replay(run.root, "5", talking(user=silent, assistant=silent))
+    done = replay(run.root, plain, talking(user=silent, assistant=silent))
     assert (done.verdict, done.attempts) == ("inputs changed", 0)
     assert [line.split(":")[0] for line in done.changed] == ["recipe"]
-    failed = CliRunner().invoke(app, ["replay", str(run.root), "5"])
+    failed = CliRunner().invoke(app, ["replay", str(run.root), plain])
     assert failed.exit_code == 1
     assert failed.output.startswith("inputs changed: conversation ")
 
 
-def test_another_journal_is_another_plan(run):
+def test_another_journal_is_another_plan(run, plain):
     with sqlite3.connect(run.journal / "part-00000.sqlite") as db:
         db.execute("UPDATE owner SET value = '8' WHERE name = 'seed'")
-    assert replay(run.root, "5").changed == ["plan: seed 8 then, 7 now"]
+    assert replay(run.root, plain).changed == ["plan: seed 8 then, 7 now"]
     assert replay(run.root, "29").verdict == "identical"  # of another shard
 
 
@@ -144,18 +152,18 @@ def test_a_row_of_another_model_has_other_inputs(run):
     ]
 
 
-def test_a_turn_judged_by_other_rules(run, monkeypatch):
+def test_a_turn_judged_by_other_rules(run, plain, monkeypatch):
     monkeypatch.setattr("usersim.talk.refuse_turn", lambda *_: "too_long")
-    done = replay(run.root, "5")
+    done = replay(run.root, plain)
     assert (done.verdict, done.differences[0].kind) == ("inputs changed", "judged")
     assert "rules: this version" in report(done)
 
 
-def test_a_difference_where_versions_differ_is_laid_to_them(run):
+def test_a_difference_where_versions_differ_is_laid_to_them(run, plain):
     metrics = run.metrics()
     write_json(run.metrics_file, metrics | {"versions": metrics["versions"] | {"torch": "1.0"}})
-    assert replay(run.root, "5").verdict == "identical"  # whatever made it
-    done = replay(run.root, "5", talking(user=twisted(talkative(3), str.upper)))
+    assert replay(run.root, plain).verdict == "identical"  # whatever made it
+    done = replay(run.root, plain, talking(user=twisted(talkative(3), str.upper)))
     assert done.verdict == "inputs changed"
     assert done.changed[0].startswith("torch: 1.0 then,")
 
