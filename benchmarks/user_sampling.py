@@ -46,7 +46,9 @@ def main() -> None:
         "later": turn_statistics([turn for _, turn in later], options.turns),
     }
     print(json.dumps({"real": real}), flush=True)
-    engine = open_engine(EngineSpec(model=str(model), max_num_seqs=64))
+    engine = open_engine(
+        EngineSpec(model=str(model), max_num_seqs=64, log_dir=options.run / "logs")
+    )
     asyncio.run(sample_all(engine, options, [context for context, _ in later], real))
 
 

@@ -4,8 +4,10 @@ This is the only module that knows TRL.
 """
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from usersim.chat_format import ChatFormat
@@ -36,6 +38,11 @@ class Job:
     def steps(self) -> int:
         """Optimizer steps of one pass over the rows."""
         return -(-len(self.rows) // self.settings.batch_rows)
+
+    def targets_by_step(self) -> list[int]:
+        """Labelled tokens before each step, and of all of them."""
+        sums = [0, *accumulate(row.num_targets for row in self.rows)]
+        return [*sums[:: self.settings.batch_rows][: self.steps], sums[-1]]
 
 
 def make_trainer(model: Any, job: Job, bar: Track) -> Any:
@@ -84,7 +91,7 @@ def make_trainer(model: Any, job: Job, bar: Track) -> Any:
         eval_dataset=dataset.select(range(1)) if job.checks else None,  # `evaluate` has its own
         processing_class=job.chat.tokenizer,
         peft_config=_adapter(job),
-        callbacks=[_reporting(bar)],
+        callbacks=[_reporting(job, bar)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -203,22 +210,31 @@ def _adapter(job: Job) -> Any:
     )
 
 
-def _reporting(bar: Track) -> Any:
+def _reporting(job: Job, bar: Track) -> Any:
     from transformers import TrainerCallback
 
+    targets = job.targets_by_step()
+
     class Reporting(TrainerCallback):  # type: ignore[misc]
-        """Shows each step, and the loss whenever it is logged."""
+        """Shows each step, how many labelled tokens a second are learned, and the last losses."""
+
+        def __init__(self) -> None:
+            self.losses: dict[str, str] = {}
+            self.began, self.first = time.monotonic(), 0
 
         def on_train_begin(self, args: Any, state: Any, *others: Any, **kwargs: Any) -> None:
+            self.began, self.first = time.monotonic(), state.global_step
             bar.advance(state.global_step)  # those of an interrupted training count as done
 
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, *others: Any, **kwargs: Any) -> None:
             bar.advance(1)
+            learned = targets[min(state.global_step, job.steps)] - targets[self.first]
+            rate = learned / max(time.monotonic() - self.began, 1e-9)
+            bar.note(" · ".join([f"{rate:.0f} target tokens/s", *self.losses.values()]))
 
         def on_log(self, *args: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-            if logs and "loss" in logs:
-                bar.note(f"loss {float(logs['loss']):.3f}")
-            if logs and CHECKED in logs:
-                bar.note(f"held-out {float(logs[CHECKED]):.3f}")
+            for key, name in {"loss": "loss", CHECKED: "held-out"}.items():
+                if logs and key in logs:
+                    self.losses[key] = f"{name} {float(logs[key]):.3f}"
 
     return Reporting()

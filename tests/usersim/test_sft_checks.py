@@ -80,7 +80,7 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
             if len(begun) == 1 and state.global_step > state.max_steps * 0.6:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(usersim.trainer, "_reporting", lambda bar: Pulled())
+    monkeypatch.setattr(usersim.trainer, "_reporting", lambda job, bar: Pulled())
     again = partial(
         train_model, tiny_checkpoint, rows, chat, SETTINGS, 0, Checks(held_out, tmp_path / "cut")
     )
