@@ -1,0 +1,1 @@
+"""Characters: a life story becomes experiences, a model trained to be that person, interviews."""

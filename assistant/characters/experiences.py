@@ -1,0 +1,193 @@
+"""Experiences: scenes played out, each utterance traceable to the paragraph that it comes from.
+
+The template's completion says what the paragraph says, in the first person, so that it needs no
+model and cannot invent. `writing` has the engine's, under a schema. An experience becomes a
+conversation: the character is the assistant, whoever else speaks is the user, and each utterance is
+ended by the chat template's own end-of-turn token, which no text can spell.
+"""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from assistant.characters.profile import Profile
+from assistant.characters.scenes import Scene, SceneType, topics
+from assistant.characters.voice import first_person, lived
+from usersim.conversation import Conversation, Message
+from usersim.files import fingerprint
+
+Action = Literal["speaking", "thinking"]
+
+OPENINGS: dict[SceneType, tuple[str, ...]] = {
+    "chat": ("Tell me about {topic}.", "What do you remember of {topic}?",
+             "How was it with {topic}?"),
+    "interview": ("My readers ask about {topic}. What can you tell them?",
+                  "For the record: what is there to know about {topic}?"),
+    "discussion": ("I keep thinking about {topic}. What happened there?",
+                   "Help me understand {topic}."),
+    "debate": ("I do not believe the stories about {topic}. What is true?",
+               "Some say otherwise about {topic}. What do you say?"),
+    "speech": ("Everyone here would like to hear about {topic}.",
+               "Please, a few words about {topic}."),
+}  # fmt: skip
+FOLLOWING = (
+    "And {topic}?", "What about {topic}?", "Go on. How does {topic} come into it?",
+    "You mentioned that. And then?", "What else was there?", "And what of {topic}?",
+)  # fmt: skip
+LEADS = (
+    "",
+    "",
+    "",
+    "",
+    "Yes. ",
+    "Well, ",
+    "I will tell you. ",
+    "I remember it. ",
+    "Since you ask: ",
+)
+THOUGHTS = (
+    "It is long since anyone asked me about {topic}.", "I see {topic} before me as I speak.",
+    "How much of {topic} shall I tell?",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What one person said or thought, and where it comes from."""
+
+    speaker: str
+    text: str
+    action: Action = "speaking"
+    paragraph: str = ""
+    """The paragraph that it speaks of; empty for protective experiences, which are about none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """A scene played out. `kind` is `life`, or the boundary that a protective one guards."""
+
+    id: str
+    character: str
+    kind: str
+    place: str
+    status: str
+    utterances: tuple[Utterance, ...]
+    paragraph: str = ""
+    scene: str = ""
+    writer: str = "template"
+
+    def to_row(self) -> dict[str, Any]:
+        """Plain values; `from_row` undoes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The experience of a row."""
+        utterances = tuple(Utterance(**u) for u in row["utterances"])
+        return cls(**{**row, "utterances": utterances})
+
+
+def experience_id(*parts: Any) -> str:
+    """The same for the same content."""
+    return fingerprint(list(parts))
+
+
+def complete(scene: Scene, profile: Profile, seed: int = 0, thoughts: float = 0.3) -> Experience:
+    """The scene as the template plays it: a round for each focus sentence; a speech is one turn.
+
+    `thoughts` is the share of experiences in which the character thinks before speaking.
+    """
+    generator = random.Random(f"{scene.id} {seed}")
+    utterances: list[Utterance] = []
+    for number, (asked, answer) in enumerate(_told(profile, scene)):
+        question = _question(scene, asked, number, generator)
+        utterances.append(Utterance(scene.partner, question, paragraph=scene.paragraph))
+        if number == 0 and generator.random() < thoughts:
+            thought = generator.choice(THOUGHTS).format(topic=_mine(scene.topic))
+            utterances.append(Utterance(profile.name, thought, "thinking", scene.paragraph))
+        lead = generator.choice(LEADS)
+        utterances.append(Utterance(profile.name, lead + answer, paragraph=scene.paragraph))
+    return Experience(
+        id=experience_id(scene.id, seed, "template"),
+        character=profile.name,
+        kind="life",
+        place=scene.place,
+        status=scene.background,
+        utterances=tuple(utterances),
+        paragraph=scene.paragraph,
+        scene=scene.id,
+    )
+
+
+def _told(profile: Profile, scene: Scene) -> list[tuple[str, str]]:
+    """What can be asked about each focus sentence, and the sentence in the first person.
+
+    What only others could tell, the person's death, is left out; where nothing else is in focus,
+    the paragraph's other sentences are told.
+    """
+    sentences = profile.paragraph(scene.paragraph).sentences
+    said = {n: lived(first_person(text, profile)) for n, text in enumerate(sentences)}
+    chosen = [n for n in scene.focus if said[n]] or [n for n in said if said[n]]
+    if not chosen:
+        return [(scene.topic, first_person(sentences[0], profile))]
+    joined = _joined(chosen, scene)
+    return [
+        (topics(sentences[group[0]], profile)[0], " ".join(said[n] for n in group))
+        for group in joined
+    ]
+
+
+def _joined(chosen: Sequence[int], scene: Scene) -> list[list[int]]:
+    """In speeches a person says all at once; elsewhere one sentence an answer."""
+    return [list(chosen)] if scene.type == "speech" else [[n] for n in chosen]
+
+
+def _question(scene: Scene, asked: str, number: int, generator: random.Random) -> str:
+    if number == 0:
+        return generator.choice(OPENINGS[scene.type]).format(topic=asked)
+    return generator.choice(FOLLOWING).format(topic=asked)
+
+
+def _mine(topic: str) -> str:
+    return re.sub(r"^your ", "my ", topic)
+
+
+def header(name: str, place: str, status: str, trade: str = "") -> str:
+    """The system message of a conversation in which a model is to be this person."""
+    who, first = f"{name}, a {trade}" if trade else name, name.split(maxsplit=1)[0]
+    return (
+        f"You are {who}. Speak as {first} does, of what {first} knows.\n"
+        f"Place: {place}\nNow: {status}"
+    )
+
+
+def to_conversation(experience: Experience, trade: str = "", thoughts: bool = True) -> Conversation:
+    """The experience as our record: the character answers, everybody else asks.
+
+    Consecutive utterances of one side become one turn. A thought stands in parentheses, or is left
+    out. Raises InputError where nothing is left to say.
+    """
+    turns: list[Message] = []
+    for utterance in experience.utterances:
+        if utterance.action == "thinking" and not thoughts:
+            continue
+        own = utterance.speaker == experience.character
+        text = f"({utterance.text})" if utterance.action == "thinking" else utterance.text
+        if turns and (turns[-1].role == "assistant") == own:
+            turns[-1] = Message(turns[-1].role, f"{turns[-1].content}\n{text}")
+        elif turns or not own:
+            turns.append(Message("assistant" if own else "user", text))
+        else:
+            turns += [Message("user", f"{experience.character.split()[0]}?")]
+            turns += [Message("assistant", text)]
+    system = header(experience.character, experience.place, experience.status, trade)
+    return Conversation(
+        id=experience.id,
+        messages=(Message("system", system), *turns),
+        source=f"experience:{experience.kind}",
+        persona_id=experience.character,
+        assistant_model=experience.writer,
+        intent_id=experience.paragraph or None,
+    )
