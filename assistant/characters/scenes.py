@@ -15,7 +15,8 @@ from assistant.characters.profile import Paragraph, Profile
 from assistant.characters.voice import first_person
 from usersim.errors import InputError
 from usersim.files import fingerprint
-from usersim.neardup import Shingling, jaccard
+from usersim.neardup import jaccard
+from usersim.shingling import Shingling
 
 SceneType = Literal["chat", "interview", "discussion", "debate", "speech"]
 SCENE_TYPES: tuple[SceneType, ...] = get_args(SceneType)

@@ -11,7 +11,7 @@ from assistant.characters.protective import (
     protective_experiences,
     words,
 )
-from usersim.neardup import Shingling
+from usersim.shingling import Shingling
 
 
 @pytest.mark.parametrize("life", known_lives())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from assistant.characters.profile import About, Paragraph, Profile, find_profile, known_lives
 from assistant.characters.scenes import SCENE_TYPES, extract_scenes, shares, topics
 from usersim.errors import InputError
-from usersim.neardup import Shingling
+from usersim.shingling import Shingling
 
 
 def made_profile(lengths):
