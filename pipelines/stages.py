@@ -50,6 +50,7 @@ def simulation(
 ) -> "tuple[SimulateSettings, EngineSpec, EngineSpec, Path, str, int]":
     """What `usersim.simulate.simulate` is given, in its order, wherever the engines run."""
     user = recipe.user_engine(run.user_model, run.logs)
+    keep_cast(recipe, run)
     return (
         calibrated(recipe.simulate, Path(user.model)),
         user,
@@ -58,6 +59,14 @@ def simulation(
         recipe.identity(stage_named("simulate")),
         recipe.seed,
     )
+
+
+def keep_cast(recipe: Recipe, run: RunFolder) -> None:
+    """Where there is role-play, write down once who played whom: rows hold ids only."""
+    if recipe.simulate.cast.any:
+        from usersim.personas.cast import cast_of
+
+        cast_of(recipe.simulate.cast, recipe.seed).keep(run.conversations / "cast")
 
 
 def curate(recipe: Recipe, run: RunFolder) -> Figures:

@@ -31,6 +31,10 @@ class Brief:
     """Who they are and how they write, in a line."""
     intent_id: str = ""
     persona_id: str = ""
+    """Whom UserGPT plays."""
+    character_id: str = ""
+    """Whom the assistant plays."""
+    scene_id: str = ""
     assistant_system: str = ""
     """The assistant's system message in place of the recipe's."""
 

@@ -26,7 +26,7 @@ StopReason = Literal[
 ]
 STOP_REASONS: tuple[StopReason, ...] = get_args(StopReason)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had neither character_id nor scene_id; its rows are read as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,10 @@ class Conversation:
     seed: int | None = None
     intent_id: str | None = None
     persona_id: str | None = None
+    """Whom the user was, where that was made up."""
+    character_id: str | None = None
+    """The persona that the assistant played."""
+    scene_id: str | None = None
     user_tokens: int | None = None
     assistant_tokens: int | None = None
     cut_turns: tuple[int, ...] = ()
@@ -164,6 +168,7 @@ def conversation_schema() -> "pa.Schema":
         ("recipe", text),
     ]
     columns += [("seed", count), ("intent_id", text), ("persona_id", text)]
+    columns += [("character_id", text), ("scene_id", text)]
     columns += [("user_tokens", count), ("assistant_tokens", count)]
     columns += [("cut_turns", pa.list_(count))]
     return pa.schema(columns, metadata={"realchat_schema_version": str(SCHEMA_VERSION)})

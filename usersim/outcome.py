@@ -77,6 +77,8 @@ def outcome(record: Record, plan: Plan, lineage: Lineage) -> Conversation | Reje
         seed=plan.seed,
         intent_id=plan.brief.intent_id or None,
         persona_id=plan.brief.persona_id or None,
+        character_id=plan.brief.character_id or None,
+        scene_id=plan.brief.scene_id or None,
         user_tokens=_tokens(turns, "user"),
         assistant_tokens=_tokens(turns, "assistant"),
         cut_turns=tuple(i for i, a in enumerate(turns) if a.finish == "length"),

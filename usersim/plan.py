@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from usersim.briefs import FREE, Brief, Given, briefs_of_people, read_briefs
 from usersim.engine import Sampling
+from usersim.personas.cast import CastSettings, cast_of
 from usersim.settings import Settings
 
 FORBID_END = -100.0
@@ -73,6 +74,9 @@ class SimulateSettings(Settings):
         "", description="file of your own briefs (opener, intent, profile, ...), JSONL or Parquet"
     )
     intent_words: int = Field(6, ge=1, description="words of an intent read off a person's turns")
+    cast: CastSettings = Field(
+        CastSettings(), description="role-play: the assistant plays characters in scenes"
+    )
     token_budget: int = Field(
         2048, ge=64, description="tokens of a conversation; no round begins that might not fit"
     )
@@ -101,8 +105,10 @@ class SimulateSettings(Settings):
 
     @model_validator(mode="after")
     def _one_origin_of_briefs(self) -> "SimulateSettings":
-        if self.briefs and self.given:
-            raise ValueError("briefs and given exclude each other: name a file, or real people")
+        if bool(self.briefs) + bool(self.given) + self.cast.any > 1:
+            raise ValueError(
+                "briefs, given and cast exclude each other: name a file, real people, or a cast"
+            )
         return self
 
     @model_validator(mode="after")
@@ -175,6 +181,8 @@ class Agenda:
         elif settings.given:
             people = run / "people" / "train.parquet"
             briefs = briefs_of_people(people, settings.given, settings.intent_words, seed)
+        elif settings.cast.any:
+            briefs = cast_of(settings.cast, seed).briefs()
         return cls(settings, recipe, seed, briefs)
 
     def plan(self, index: int) -> Plan:
