@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick check fmt doctor ingest usersim-train generate curate corpus \
-        assistant-train report chat test-crash bench-simulate clean
+        assistant-train report chat dashboard test-crash bench-simulate clean
 
 help: ## Print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -40,6 +40,8 @@ report: setup ## Write report.html
 	@$(BIN)/realchat report $(FROM)
 chat: setup ## Talk to a model of the run
 	@$(BIN)/realchat chat --run $(RUN)
+dashboard: setup ## Look at the runs in the browser: live runs, every conversation, marks of your own
+	@$(BIN)/realchat dashboard runs
 doctor: setup ## What this machine has, and what to do about what is missing
 	@$(BIN)/realchat doctor
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 import typer
 
 from pipelines import persona_verbs
+from pipelines.dashboard.command import dashboard
 from pipelines.failures import DEBUG, explained
 from pipelines.plan_verb import plan
 from pipelines.publish_options import PublishOptions, asked
@@ -315,6 +316,7 @@ def export(
 
 
 persona_verbs.add_to(app, guarded)
+app.command()(guarded(dashboard))
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from pydantic import Field
 from pipelines.dedup import EXACT_REASONS, Candidate, DedupSettings, Duplicate, deduplicate
 from pipelines.filters import FilterSettings
 from pipelines.judging import FILTERS, Judge, Judgement
+from pipelines.marks import Mark, read_marks
 from usersim.conversation import Conversation, Rejection, conversation_schema
 from usersim.errors import InputError
 from usersim.files import read_rows, write_conversations, write_rejections, write_table
@@ -40,6 +41,9 @@ class CurateSettings(Settings):
     dedup: DedupSettings = Field(
         default_factory=DedupSettings, description="what counts as a duplicate"
     )
+    marks: bool = Field(
+        True, description="drop what a person marked bad in the dashboard (the run's marks.json)"
+    )
 
 
 Place = tuple[int, int]
@@ -57,6 +61,7 @@ class _Judged:
     mended: dict[Place, Conversation] = field(default_factory=dict)
     """Conversations that are kept otherwise than they were read."""
     changes: Counter[str] = field(default_factory=Counter)
+    marks: dict[str, Mark] = field(default_factory=dict)
 
 
 def curate(
@@ -73,7 +78,8 @@ def curate(
     disk refuses.
     """
     shards = _shards(conversations)
-    judged = _judge_all(shards, settings)
+    marks = read_marks(conversations.parent) if settings.marks else {}
+    judged = _judge_all(shards, settings, _Judged(marks=marks))
     places = list(judged.candidates)
     duplicates = deduplicate([judged.candidates[place] for place in places], settings.dedup)
     dropped = {places[i]: duplicate for i, duplicate in duplicates.items()}
@@ -119,8 +125,8 @@ def _rows(number: int, path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     return (((number, i), row) for i, row in enumerate(read_rows(path)))
 
 
-def _judge_all(shards: Sequence[Path], settings: CurateSettings) -> _Judged:
-    judged, judge = _Judged(), Judge(settings.filters)
+def _judge_all(shards: Sequence[Path], settings: CurateSettings, judged: _Judged) -> _Judged:
+    judge = Judge(settings.filters)
     total = sum(_num_rows(path) for path in shards)
     with track("curate", total=total, unit="conversations") as bar:
         for number, path in enumerate(shards):
@@ -168,6 +174,9 @@ def _note(place: Place, judgement: Judgement, settings: FilterSettings, judged: 
     }
     if rejection := judgement.rejection(settings):
         judged.rejected[place] = rejection
+        return
+    if (mark := judged.marks.get(conversation.id)) and mark.mark == "bad":
+        judged.rejected[place] = Rejection.of(conversation, FILTERS, "marked_bad", mark.why)
         return
     judged.candidates[place] = Candidate.of(conversation)
     judged.changes.update(judgement.changes)

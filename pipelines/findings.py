@@ -62,6 +62,48 @@ def likeness(surface: Mapping[str, Any] | None) -> tuple[str, list[Closeness]]:
     return f"{answers.get(near, 'in part')}: {of}", rows
 
 
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One bound of the gate: what was measured, what it may be, and whether it holds."""
+
+    name: str
+    value: Any
+    bound: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What `realchat gate` said about a run."""
+
+    passed: bool
+    bounds: tuple[Bound, ...]
+
+    @property
+    def failed(self) -> list[Bound]:
+        """The bounds that do not hold."""
+        return [bound for bound in self.bounds if not bound.passed]
+
+
+def gate(view: RunView) -> Gate | None:
+    """The gate's verdict with its figures; None where it has not been asked."""
+    table = view.table("gate")
+    if not isinstance(table.get("passed"), bool):
+        return None
+    found = table.get("checks") or table.get("bounds") or []
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    bounds = [
+        Bound(
+            plain_words(str(row.get("name", row.get("metric", "?")))),
+            row.get("value"),
+            str(row.get("bound", row.get("limit", ""))),
+            bool(row.get("passed", row.get("ok"))),
+        )
+        for row in rows
+    ]
+    return Gate(table["passed"], tuple(bounds))
+
+
 def funnels(view: RunView) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Funnel stages of real people's conversations, and of simulated ones."""
     return view.funnel("ingest", "funnel"), [*_simulation(view), *view.funnel("curate", "funnel")]
@@ -178,6 +220,13 @@ def may_publish(view: RunView) -> tuple[str, str]:
 
 def _ledger(view: RunView) -> list[Entry]:
     rows = view.kept or view.simulated
+    listed = view.at("corpus", "sources")
+    if not rows and isinstance(listed, list):
+        named = [row for row in listed if isinstance(row, dict)]
+        return [
+            Entry(str(r.get("source", "")), str(r.get("license", "")), r.get("conversations"))
+            for r in named
+        ]
     counts = Counter((c.source, c.license) for c in rows)
     return [Entry(source, name, n) for (source, name), n in counts.most_common()]
 

@@ -56,17 +56,23 @@ class RunView:
     @classmethod
     def of(cls, root: Path) -> "RunView":
         """Read a run folder. Raises InputError when there is no such folder."""
+        view = cls.of_figures(root)
+        view.people = view._conversations([root / "people" / "test.parquet"])
+        view.simulated = view._conversations(sorted((root / "conversations").glob("*.parquet")))
+        view.kept = view._conversations(sorted((root / "curated").glob("*.parquet")))
+        for path in sorted((root / "rejected").glob("*.parquet")):
+            view.rejected += view._read(path, read_rows) or []
+        return view
+
+    @classmethod
+    def of_figures(cls, root: Path) -> "RunView":
+        """Only the figures and the recipe. Raises InputError when there is no such folder."""
         if not root.is_dir():
             raise InputError(f"{root} is no run folder; `realchat run` makes one")
         view = cls(root)
         metrics = view._read(root / "metrics.json", read_json)
         view.metrics = metrics if isinstance(metrics, dict) else {}
         view.recipe = view._read(root / "recipe.yaml", _text) or ""
-        view.people = view._conversations([root / "people" / "test.parquet"])
-        view.simulated = view._conversations(sorted((root / "conversations").glob("*.parquet")))
-        view.kept = view._conversations(sorted((root / "curated").glob("*.parquet")))
-        for path in sorted((root / "rejected").glob("*.parquet")):
-            view.rejected += view._read(path, read_rows) or []
         return view
 
     def at(self, *keys: str) -> Any:

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.curate import CurateSettings, curate
+from pipelines.marks import set_mark
 from usersim.conversation import Conversation, Message, conversation_schema
 from usersim.errors import InputError, WorldError
 from usersim.files import read_conversations, read_rows, write_conversations, write_table
@@ -90,6 +91,17 @@ def test_the_funnel_adds_up_and_counts_tokens(tmp_path):
     assert [s["in"] for s in stages[1:]] == [s["kept"] for s in stages[:-1]]
     assert figures["tokens"]["in"] == 8 * 30 + 7 + 2 + 10
     assert figures["tokens"]["dropped_by_reason"]["refusal"] == 7
+
+
+def test_what_a_person_marked_bad_goes_and_its_twin_may_stay(tmp_path):
+    set_mark(tmp_path, "clean-basil", "bad", "not how people ask")
+    set_mark(tmp_path, "clean-mint", "good")
+    _, kept, rejected = run(tmp_path, mixed())
+    marked = [row for row in rejected if row["reason"] == "marked_bad"]
+    assert [(r["id"], r["detail"]) for r in marked] == [("clean-basil", "not how people ask")]
+    assert {"copy", "clean-mint"} <= {c.id for c in kept}
+    _, kept, _ = run(tmp_path, mixed(), chosen=CurateSettings(marks=False))
+    assert "clean-basil" in {c.id for c in kept}
 
 
 def test_every_verdict_is_stored_also_where_it_decided_nothing(tmp_path):

@@ -1,0 +1,333 @@
+"""Looking through one run's conversations: search, filters, counts, one conversation with its fate.
+
+Filters and counts are DuckDB over the catalogue's narrow files; words are SQLite's FTS5; the text
+of a conversation is read from its own shard only when it is opened.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from pipelines.dashboard.catalogue import NUMBERS, UNFINISHED, Catalogue, attempts
+from pipelines.dashboard.search import fts_query
+from pipelines.marks import Mark, read_marks
+
+if TYPE_CHECKING:
+    import duckdb
+
+PAGE_SIZE = 25
+MOST_HITS = 200_000
+"""Conversations that one search may find; with more, the search says so."""
+SCANNED_HITS = 200
+FACETS = ("outcome", "reason", "stop_reason", "language", "persona", "assistant_model")
+FACET_VALUES = 40
+SORTS = {
+    "": "n",
+    "-": "n DESC",
+    "longest": "rounds DESC, n",
+    "shortest": "rounds, n",
+    "score": "score DESC NULLS LAST, n",
+    "-score": "score NULLS LAST, n",
+}
+BARE = ("stage", "reason", "detail", "twin", "language")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What to show, as it stands in the address."""
+
+    q: str = ""
+    side: str = ""
+    outcome: str = ""
+    reason: str = ""
+    stop_reason: str = ""
+    language: str = ""
+    persona: str = ""
+    assistant_model: str = ""
+    mark: str = ""
+    score: str = ""
+    low: float | None = None
+    high: float | None = None
+    min_rounds: int | None = None
+    max_rounds: int | None = None
+    sort: str = ""
+    page: int = 1
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> "Wish":
+        """What an address asks for; what cannot be understood counts as not asked."""
+        numbers = {"low": float, "high": float, "min_rounds": int, "max_rounds": int, "page": int}
+        asked: dict[str, Any] = {}
+        for key in cls.__dataclass_fields__:
+            text = query.get(key, "").strip()
+            if key in numbers and text:
+                try:
+                    asked[key] = numbers[key](text)
+                except ValueError:
+                    continue
+            elif text and key not in numbers:
+                asked[key] = text[:300]
+        wish = cls(**asked)
+        return replace(wish, page=min(max(1, wish.page), 10**6))
+
+    def to_query(self, **other: Any) -> str:
+        """The address's query, with some values changed; only what is not the default."""
+        table = asdict(replace(self, **other))
+        usual = asdict(Wish())
+        return urlencode({k: v for k, v in table.items() if v != usual[k]})
+
+    @property
+    def filters(self) -> bool:
+        """Whether anything is asked but a page and an order."""
+        return bool(replace(self, page=1, sort="").to_query())
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One page of conversations."""
+
+    rows: list[dict[str, Any]]
+    total: int
+    capped: bool = False
+    """Whether there are more than `total`."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One conversation as it is shown."""
+
+    row: dict[str, Any]
+    messages: list[dict[str, Any]]
+    lineage: dict[str, Any]
+    mark: Mark | None = None
+
+
+@dataclass(slots=True)
+class Browser:
+    """Answers about one run; its counts are kept until the index or the marks change."""
+
+    catalogue: Catalogue
+    _counted: dict[str, Any] = field(default_factory=dict)
+
+    def find(self, wish: Wish, page_size: int = PAGE_SIZE) -> Found:
+        """The page that a wish asks for."""
+        with self._view() as duck:
+            if duck is None:
+                return Found([], 0)
+            note, capped = "", False
+            if wish.q:
+                note, capped = self._register_hits(duck, wish)
+            where, values = self._where(duck, wish)
+            total = _number(duck, f"SELECT count(*) FROM talk {where}", values)  # noqa: S608
+            score = f'"{wish.score}"' if wish.score in self.scores(duck) else "NULL"
+            order = SORTS.get(wish.sort, SORTS[""])
+            rows = _rows(
+                duck,
+                f"SELECT *, {score} AS score FROM talk {where} ORDER BY {order}"  # noqa: S608
+                f" LIMIT {page_size} OFFSET {(wish.page - 1) * page_size}",
+                values,
+            )
+        marks = self.marks()
+        return Found([r | {"mark": marks.get(r["id"])} for r in rows], total, capped, note)
+
+    def facets(self) -> dict[str, list[tuple[str, int]]]:
+        """How many conversations there are of each kind, the most frequent first."""
+        state = self.catalogue.state()
+        if self._counted.get("state") != state:
+            with self._view() as duck:
+                found = {name: _facet(duck, name) if duck else [] for name in FACETS}
+                scores = self.scores(duck) if duck else []
+                total = _number(duck, "SELECT count(*) FROM talk") if duck else 0
+            self._counted = {"state": state, "facets": found, "scores": scores, "total": total}
+        facets: dict[str, list[tuple[str, int]]] = self._counted["facets"]
+        return facets
+
+    @property
+    def score_names(self) -> list[str]:
+        """Numbers that curation left for each conversation."""
+        self.facets()
+        return list(self._counted["scores"])
+
+    @property
+    def total(self) -> int:
+        """Conversations in the index."""
+        self.facets()
+        return int(self._counted["total"])
+
+    def marks(self) -> dict[str, Mark]:
+        """What people said about single conversations."""
+        return read_marks(self.catalogue.run)
+
+    def open(self, identity: str) -> Opened | None:
+        """The conversation with this id, whole; None where there is none."""
+        with self._view() as duck:
+            if duck is None:
+                return None
+            rows = _rows(duck, "SELECT * FROM talk WHERE id = ? LIMIT 1", [identity])
+            if not rows:
+                return None
+            record = self._record(duck, rows[0])
+        messages = record.pop("messages")
+        lineage = {k: v for k, v in record.items() if v not in (None, "", [])}
+        return Opened(rows[0], messages, lineage, self.marks().get(identity))
+
+    def openers_of(self, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Narrow rows by id."""
+        with self._view() as duck:
+            if duck is None or not identities:
+                return {}
+            rows = _rows(duck, "SELECT * FROM talk WHERE list_contains(?, id)", [list(identities)])
+        return {row["id"]: row for row in rows}
+
+    def clusters(self, page: int, page_size: int = 10) -> tuple[list[dict[str, Any]], int]:
+        """Kept conversations with what was dropped for being like them, the largest first."""
+        with self._view() as duck:
+            if duck is None or "twin" not in _columns(duck):
+                return [], 0
+            grouped = (
+                "SELECT twin, count(*) AS size, list(id ORDER BY n)[:12] AS members FROM talk"
+                " WHERE twin <> '' GROUP BY twin"
+            )
+            total = _number(duck, f"SELECT count(*) FROM ({grouped})")  # noqa: S608
+            start = (page - 1) * page_size
+            rows = _rows(
+                duck, f"{grouped} ORDER BY size DESC, twin LIMIT {page_size} OFFSET {start}"
+            )
+        return rows, total
+
+    def _record(self, duck: "duckdb.DuckDBPyConnection", row: Mapping[str, Any]) -> dict[str, Any]:
+        path = self.catalogue.run / row["shard"]
+        found = _rows(duck, "SELECT * FROM read_parquet(?) WHERE id = ? LIMIT 1",
+                      [str(path), row["id"]])  # fmt: skip
+        if not found:
+            return {"messages": []}
+        if row["shard"] == UNFINISHED.as_posix():
+            record = found[0]
+            return {"messages": attempts(record["record"]), "detail": record["detail"]}
+        return found[0]
+
+    @contextmanager
+    def _view(self) -> "Iterator[duckdb.DuckDBPyConnection | None]":
+        """A DuckDB with the view `talk`; None while nothing is indexed."""
+        talks = self.catalogue.talks()
+        if not talks:
+            yield None
+            return
+        with closing(self.catalogue.connect()) as duck:
+            files = ", ".join("'" + path.replace("'", "''") + "'" for path in talks)
+            base = f"read_parquet([{files}], union_by_name = true)"
+            if self.catalogue.fates.exists():
+                fates = str(self.catalogue.fates).replace("'", "''")
+                query = f"FROM {base} t LEFT JOIN read_parquet('{fates}') f USING (n)"
+                outcome = "coalesce(f.outcome, 'unfinished')"
+                columns = f"t.*, f.* EXCLUDE (n, outcome), {outcome} AS outcome"
+            else:
+                query = f"FROM {base} t"
+                bare = ", ".join(f"NULL::VARCHAR AS {name}" for name in BARE)
+                columns = (
+                    "t.*, CASE t.kind WHEN 'talk' THEN 'not judged' ELSE 'unfinished' END"
+                    f" AS outcome, {bare}"
+                )
+            duck.execute(f"CREATE VIEW talk AS SELECT {columns} {query}")
+            yield duck
+
+    @staticmethod
+    def scores(duck: "duckdb.DuckDBPyConnection") -> list[str]:
+        """Columns with numbers that came with the verdicts."""
+        own = {"n", "row", "rounds"}
+        described = duck.execute("DESCRIBE talk").fetchall()
+        return [name for name, kind, *_ in described if kind in NUMBERS and name not in own]
+
+    def _register_hits(self, duck: "duckdb.DuckDBPyConnection", wish: Wish) -> tuple[str, bool]:
+        """Make the table `hit` of what the search finds; returns a note, and whether it is cut."""
+        import pyarrow as pa
+
+        asked = fts_query(wish.q, wish.side)
+        if asked is None:
+            numbers = self._scanned(duck, wish.q)
+            note = f"No index for this text: shards were read until {SCANNED_HITS} were found."
+            capped = len(numbers) == SCANNED_HITS
+        else:
+            numbers, note = self._indexed(asked), ""
+            capped = len(numbers) > MOST_HITS
+        numbers += [r["n"] for r in _rows(duck, "SELECT n FROM talk WHERE id = ?", [wish.q])]
+        duck.register("hit", pa.table({"n": pa.array(numbers[:MOST_HITS], pa.int64())}))
+        return note, capped
+
+    def _indexed(self, asked: str) -> list[int]:
+        query = f"SELECT rowid FROM words WHERE words MATCH ? LIMIT {MOST_HITS + 1}"  # noqa: S608
+        file = f"file:{self.catalogue.words}?mode=ro"
+        with closing(sqlite3.connect(file, uri=True, timeout=30.0)) as db:
+            return [row[0] for row in db.execute(query, (asked,))]
+
+    def _scanned(self, duck: "duckdb.DuckDBPyConnection", text: str) -> list[int]:
+        files = [s.path for s in self.catalogue.shards() if s.path.parent.name == "conversations"]
+        found: list[int] = []
+        for path in files:  # one at a time: the first page of them is enough
+            left = SCANNED_HITS - len(found)
+            if left <= 0:
+                break
+            ids = _rows(
+                duck,
+                "SELECT id FROM read_parquet(?) WHERE len(list_filter(messages,"
+                " lambda m: contains(lower(m.content), lower(?)))) > 0 LIMIT ?",
+                [str(path), text.strip('"'), left],
+            )
+            wanted = [row["id"] for row in ids]
+            query = "SELECT n FROM talk WHERE list_contains(?, id)"
+            found += [r["n"] for r in _rows(duck, query, [wanted])] if wanted else []
+        return found
+
+    def _where(self, duck: "duckdb.DuckDBPyConnection", wish: Wish) -> tuple[str, list[Any]]:
+        conditions, values = (["n IN (SELECT n FROM hit)"], []) if wish.q else ([], [])
+        for name in FACETS:
+            if asked := getattr(wish, name):
+                conditions.append(f"{name} IS NOT DISTINCT FROM ?")
+                values.append(None if asked == "none" else asked)
+        bounds: list[tuple[str, str, float | None]] = [
+            ("rounds", ">=", wish.min_rounds),
+            ("rounds", "<=", wish.max_rounds),
+        ]
+        if wish.score in self.scores(duck):
+            bounds += [(f'"{wish.score}"', ">=", wish.low), (f'"{wish.score}"', "<=", wish.high)]
+        for name, sign, bound in bounds:
+            if bound is not None:
+                conditions.append(f"{name} {sign} ?")
+                values.append(bound)
+        if wish.mark:
+            any_mark = wish.mark == "any"
+            chosen = [i for i, m in self.marks().items() if any_mark or m.mark == wish.mark]
+            conditions.append("list_contains(?, id)")
+            values.append(chosen)
+        return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
+
+
+def _columns(duck: "duckdb.DuckDBPyConnection") -> set[str]:
+    return {row[0] for row in duck.execute("DESCRIBE talk").fetchall()}
+
+
+def _facet(duck: "duckdb.DuckDBPyConnection", name: str) -> list[tuple[str, int]]:
+    if name not in _columns(duck):
+        return []
+    query = (
+        f"SELECT {name}, count(*) FROM talk WHERE {name} IS NOT NULL AND {name} <> ''"  # noqa: S608
+        f" GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT {FACET_VALUES}"
+    )
+    return [(str(value), int(count)) for value, count in duck.execute(query).fetchall()]
+
+
+def _number(duck: "duckdb.DuckDBPyConnection", query: str, values: Sequence[Any] = ()) -> int:
+    found = duck.execute(query, list(values)).fetchone()
+    return int(found[0]) if found else 0
+
+
+def _rows(
+    duck: "duckdb.DuckDBPyConnection", query: str, values: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
+    cursor = duck.execute(query, list(values))
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
