@@ -9,27 +9,25 @@ only), the second copies what is kept; so memory holds one shard and the user si
 """
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
+from pipelines.curate_figures import EXACT, NEAR, SPEAKERS, Judged, Place, Tokens, figures_of
+from pipelines.decontamination import DecontaminationSettings
 from pipelines.dedup import EXACT_REASONS, Candidate, DedupSettings, Duplicate, deduplicate
 from pipelines.filters import FilterSettings
 from pipelines.judging import FILTERS, Judge, Judgement
-from pipelines.marks import Mark, read_marks
+from pipelines.marks import read_marks
+from pipelines.witnesses import ContaminationWitness, LanguageWitness, MemoryWitness, Witness
 from usersim.conversation import Conversation, Rejection, conversation_schema
 from usersim.errors import InputError
 from usersim.files import read_rows, write_conversations, write_rejections, write_table
-from usersim.funnel import FunnelStage
+from usersim.memorisation import MemorySettings
 from usersim.progress import track
 from usersim.settings import Settings
-
-SPEAKERS = ("user", "assistant")
-EXACT, NEAR = "exact duplicates", "near-duplicates"
 
 
 class CurateSettings(Settings):
@@ -37,6 +35,12 @@ class CurateSettings(Settings):
 
     filters: FilterSettings = Field(
         default_factory=FilterSettings, description="thresholds of the rules"
+    )
+    decontamination: DecontaminationSettings = Field(
+        default_factory=DecontaminationSettings, description="benchmarks it may not hold"
+    )
+    memory: MemorySettings = Field(
+        default_factory=MemorySettings, description="what counts as repeating a training person"
     )
     dedup: DedupSettings = Field(
         default_factory=DedupSettings, description="what counts as a duplicate"
@@ -46,40 +50,40 @@ class CurateSettings(Settings):
     )
 
 
-Place = tuple[int, int]
-"""Number of a shard, and of a row in it: what identifies a record even where ids repeat."""
+def witnesses_of(settings: CurateSettings, people: Path | None = None) -> list[Witness]:
+    """Who gathers the evidence that a recipe asks for; `people` is what `ingest` wrote, if it did.
 
-
-@dataclass(slots=True)
-class _Judged:
-    """What the first pass found."""
-
-    candidates: dict[Place, Candidate] = field(default_factory=dict)
-    rejected: dict[Place, Rejection] = field(default_factory=dict)
-    verdicts: dict[Place, dict[str, Any]] = field(default_factory=dict)
-    tokens: dict[Place, int] = field(default_factory=dict)
-    mended: dict[Place, Conversation] = field(default_factory=dict)
-    """Conversations that are kept otherwise than they were read."""
-    changes: Counter[str] = field(default_factory=Counter)
-    marks: dict[str, Mark] = field(default_factory=dict)
+    Raises InputError and WorldError as `benchmark` does.
+    """
+    witnesses: list[Witness] = [LanguageWitness()]
+    if settings.decontamination.benchmarks:
+        witnesses.append(ContaminationWitness(settings.decontamination))
+    if people is not None and (people / "train.parquet").is_file():
+        witnesses.append(MemoryWitness(people, settings.memory))
+    return witnesses
 
 
 def curate(
-    settings: CurateSettings, conversations: Path, curated: Path, rejected: Path
+    settings: CurateSettings,
+    conversations: Path,
+    curated: Path,
+    rejected: Path,
+    people: Path | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Judge the conversations of a folder of `part-*.parquet`; returns the stage's figures.
 
     Writes `curated/part-*.parquet` (the same shards, without what was rejected), the table of all
-    verdicts, and the file `rejected`. Figures: `in`, `kept`, `kept_share`, `reasons`, `findings`
-    (how many conversations each rule has something against, deciding or not), `tags`, `mended`
-    (places changed in what the filters kept, by kind), `languages`,
-    `tokens` (generated; spent on what was dropped, by reason), `funnel`.
+    verdicts, and the file `rejected`. `people` is the folder of those the simulator learned from,
+    `rates` the tokens a second at which each speaker's turns were made; figures are those of
+    `pipelines.curate_figures.figures_of`.
     Raises InputError when the folder holds no shard or one that is not ours, WorldError when the
     disk refuses.
     """
     shards = _shards(conversations)
     marks = read_marks(conversations.parent) if settings.marks else {}
-    judged = _judge_all(shards, settings, _Judged(marks=marks))
+    judge = Judge(settings.filters, witnesses_of(settings, people))
+    judged = _judge_all(shards, judge, Judged(marks=marks))
     places = list(judged.candidates)
     duplicates = deduplicate([judged.candidates[place] for place in places], settings.dedup)
     dropped = {places[i]: duplicate for i, duplicate in duplicates.items()}
@@ -92,7 +96,7 @@ def curate(
     write_rejections(rejected, (judged.rejected[place] for place in sorted(judged.rejected)))
     for stale in set(curated.glob("part-*.parquet")) - {curated / path.name for path in shards}:
         stale.unlink()
-    return _figures(judged, num_kept)
+    return figures_of(judged, num_kept, judge.witnesses, rates)
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -125,27 +129,26 @@ def _rows(number: int, path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     return (((number, i), row) for i, row in enumerate(read_rows(path)))
 
 
-def _judge_all(shards: Sequence[Path], settings: CurateSettings, judged: _Judged) -> _Judged:
-    judge = Judge(settings.filters)
+def _judge_all(shards: Sequence[Path], judge: Judge, judged: Judged) -> Judged:
     total = sum(_num_rows(path) for path in shards)
     with track("curate", total=total, unit="conversations") as bar:
         for number, path in enumerate(shards):
             readable = []
             for place, row in _rows(number, path):
-                judged.tokens[place] = sum(row.get(f"{r}_tokens") or 0 for r in SPEAKERS)
+                judged.tokens[place] = Tokens(*(row.get(f"{r}_tokens") or 0 for r in SPEAKERS))
                 if conversation := _readable(place, row, judged):
                     readable.append((place, conversation))
                 else:
                     bar.advance()
             judgements = judge.judge([conversation for _, conversation in readable])
             for (place, _), judgement in zip(readable, judgements, strict=True):
-                _note(place, judgement, settings.filters, judged)
+                _note(place, judgement, judge.settings, judged)
                 bar.advance()
             bar.note(f"{len(judged.rejected)} rejected by the filters")
     return judged
 
 
-def _readable(place: Place, row: dict[str, Any], judged: _Judged) -> Conversation | None:
+def _readable(place: Place, row: dict[str, Any], judged: Judged) -> Conversation | None:
     """The row as a conversation, or None after it was put aside with its reason."""
     try:
         if not isinstance(row["id"], str):
@@ -163,14 +166,17 @@ def _as_json(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, default=str)
 
 
-def _note(place: Place, judgement: Judgement, settings: FilterSettings, judged: _Judged) -> None:
+def _note(place: Place, judgement: Judgement, settings: FilterSettings, judged: Judged) -> None:
     conversation, language = judgement.conversation, judgement.evidence.language
+    if recall := judgement.evidence.recall:
+        judged.recalls.append(recall)
     judged.verdicts[place] = {
         "id": conversation.id,
         "failed": judgement.failed,
         "tags": judgement.tags,
         "language": language.code if language else None,
         "language_probability": language.probability if language else None,
+        "verbatim_words": recall.verbatim_words if recall else None,
     }
     if rejection := judgement.rejection(settings):
         judged.rejected[place] = rejection
@@ -185,7 +191,7 @@ def _note(place: Place, judgement: Judgement, settings: FilterSettings, judged: 
 
 
 def _kept(
-    rows: Iterable[tuple[Place, dict[str, Any]]], dropped: dict[Place, Duplicate], judged: _Judged
+    rows: Iterable[tuple[Place, dict[str, Any]]], dropped: dict[Place, Duplicate], judged: Judged
 ) -> Iterator[Conversation]:
     """The conversations of a shard that stay; duplicates join the rejected ones."""
     for place, row in rows:
@@ -201,43 +207,19 @@ def _kept(
             yield conversation
 
 
-def _write_verdicts(path: Path, judged: _Judged) -> None:
+def _write_verdicts(path: Path, judged: Judged) -> None:
     import pyarrow as pa
 
     text, texts = pa.string(), pa.list_(pa.string())
     columns = [("id", text), ("dropped_for", text), ("failed", texts), ("tags", texts)]
-    schema = pa.schema([*columns, ("language", text), ("language_probability", pa.float64())])
+    schema = pa.schema(
+        [
+            *columns,
+            ("language", text),
+            ("language_probability", pa.float64()),
+            ("verbatim_words", pa.int64()),
+        ]
+    )
     rejected = {place: rejection.reason for place, rejection in judged.rejected.items()}
     rows = [row | {"dropped_for": rejected.get(p)} for p, row in judged.verdicts.items()]
     write_table(path, pa.Table.from_pylist(rows, schema=schema))
-
-
-def _figures(judged: _Judged, num_kept: int) -> dict[str, Any]:
-    num_in = len(judged.tokens)
-    funnel, left = [], num_in
-    for name in (FILTERS, EXACT, NEAR):
-        reasons = Counter(r.reason for r in judged.rejected.values() if r.stage == name)
-        stage = FunnelStage(name, left, left - reasons.total(), dict(sorted(reasons.items())))
-        funnel.append(stage.to_dict())
-        left = stage.num_kept
-    assert left == num_kept, f"{num_in} in, {num_kept} kept, {len(judged.rejected)} rejected"
-    dropped: Counter[str] = Counter()
-    for place, rejection in judged.rejected.items():
-        dropped[rejection.reason] += judged.tokens[place]
-    verdicts = judged.verdicts.values()
-    return {
-        "in": num_in,
-        "kept": num_kept,
-        "kept_share": round(num_kept / num_in, 4) if num_in else 0.0,
-        "reasons": dict(Counter(r.reason for r in judged.rejected.values()).most_common()),
-        "findings": dict(Counter(name for v in verdicts for name in v["failed"]).most_common()),
-        "tags": dict(Counter(tag for v in verdicts for tag in v["tags"]).most_common()),
-        "mended": dict(judged.changes.most_common()),
-        "languages": dict(Counter(v["language"] for v in verdicts).most_common()),
-        "tokens": {
-            "in": sum(judged.tokens.values()),
-            "dropped": dropped.total(),
-            "dropped_by_reason": dict(dropped.most_common()),
-        },
-        "funnel": funnel,
-    }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelines.filters import FilterSettings
     from usersim.language import Language
+    from usersim.memorisation import Recall
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class Evidence:
     language: "Language | None" = None
     contaminated: str | None = None
     """Which benchmark question it holds, and how closely."""
-    memorised: str | None = None
-    """Which training person's words it repeats, and how many."""
+    recall: "Recall | None" = None
+    """What the user repeats of the people from whom the simulator learned."""
     quality: float | None = None
     """The quality model's score of the user's turns, 0 to 1: as people write."""
     toxicity: float | None = None
@@ -55,7 +56,7 @@ def contaminated(evidence: Evidence, _: "FilterSettings") -> str | None:
 
 def memorised(evidence: Evidence, _: "FilterSettings") -> str | None:
     """The user repeats the words of a person from whom the simulator learned."""
-    return evidence.memorised
+    return evidence.recall.found if evidence.recall else None
 
 
 def low_quality(evidence: Evidence, settings: "FilterSettings") -> str | None:

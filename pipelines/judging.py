@@ -1,8 +1,8 @@
 """One conversation after another, judged: mended, looked at by every rule, with all evidence.
 
-A `Judge` holds what takes long to load (models, the index of benchmark questions) and no state of
-its own, so that one can judge in every process of a machine or a cluster: the same conversation
-gets the same judgement wherever it is judged.
+A `Judge` holds what takes long to load (its witnesses: models, the index of benchmark questions)
+and no state of its own, so that one can judge in every process of a machine or a cluster: the same
+conversation gets the same judgement wherever it is judged.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pipelines.evidence import Evidence
 from pipelines.filters import FilterSettings, Verdict, deciding, judge, tags_of
 from pipelines.mending import mended
+from pipelines.witnesses import Witness
 from usersim.conversation import Conversation, Rejection
-from usersim.language import LanguageId
 
 FILTERS = "filters"
 """The stage's name in the funnel and in rejected rows."""
@@ -48,9 +48,9 @@ class Judgement:
 class Judge:
     """Judges batches of conversations by a recipe's filters."""
 
-    def __init__(self, settings: FilterSettings) -> None:
+    def __init__(self, settings: FilterSettings, witnesses: Sequence[Witness] = ()) -> None:
         self.settings = settings
-        self._languages = LanguageId()
+        self.witnesses = tuple(witnesses)
 
     def judge(self, conversations: Sequence[Conversation]) -> list[Judgement]:
         """A judgement for each conversation, in order."""
@@ -68,5 +68,8 @@ class Judge:
         ]
 
     def _evidence(self, conversations: Sequence[Conversation]) -> list[Evidence]:
-        languages = self._languages.detect(["\n".join(c.user_turns) for c in conversations])
-        return [Evidence(language=language) for language in languages]
+        told = {witness.tells: witness.testify(conversations) for witness in self.witnesses}
+        return [
+            Evidence(**{name: values[i] for name, values in told.items()})
+            for i in range(len(conversations))
+        ]

@@ -73,7 +73,9 @@ def curate(recipe: Recipe, run: RunFolder) -> Figures:
     """What is kept of them, and why the rest is not."""
     from pipelines.curate import curate
 
-    return curate(recipe.curate, run.conversations, run.curated, run.rejected / "curate.parquet")
+    rates = run.metrics().get("simulate", {}).get("tokens_per_s")
+    rejected = run.rejected / "curate.parquet"
+    return curate(recipe.curate, run.conversations, run.curated, rejected, run.people, rates)
 
 
 def corpus(recipe: Recipe, run: RunFolder) -> Figures:
@@ -123,6 +125,9 @@ def calibrated(settings: "SimulateSettings", checkpoint: Path) -> "SimulateSetti
     return settings.model_copy(update={"end_bias": settings.end_bias + bias})
 
 
+_STATEMENTS = ("contamination", "memorisation", "mended")
+
+
 def _facts(recipe: Recipe, metrics: Figures) -> Figures:
     """What made the corpus, for its card."""
     perplexity = metrics.get("user_model", {}).get("perplexity", {})
@@ -138,6 +143,7 @@ def _facts(recipe: Recipe, metrics: Figures) -> Figures:
         "models": {"user": recipe.models.user, "assistant": recipe.models.assistant},
         "versions": metrics.get("versions", {}),
         "funnel": metrics.get("curate", {}).get("funnel", []),
+        **{name: metrics.get("curate", {}).get(name, {}) for name in _STATEMENTS},
         "figures": {label: value for label, value in figures.items() if value is not None},
     }
 

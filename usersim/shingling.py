@@ -81,18 +81,28 @@ class Shingling:
 
     def sets(self, texts: Sequence[str]) -> ShingleSets:
         """The sets of texts, hashed. Takes 8 bytes a byte of text while at work, 8 a word after."""
+        from usersim import shingle_kernel as kernel
+
+        runs, starts = self.runs(texts)
+        for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            runs[start:stop].sort()
+        return ShingleSets(runs, starts[:-1], kernel.distinct(runs, starts))
+
+    def runs(self, texts: Sequence[str]) -> "tuple[NDArray[np.uint64], NDArray[np.int64]]":
+        """Hashes of the texts' runs as they follow each other, repeats included, and their bounds.
+
+        Those of text `i` are `values[bounds[i] : bounds[i + 1]]`; a text has one at least.
+        """
         import numpy as np
 
         from usersim import shingle_kernel as kernel
 
         data, offsets = _packed(texts)
-        runs = np.empty(len(data) + len(texts) + kernel.MORE, dtype=np.uint64)
-        starts = kernel.shingle((data, offsets), _table(), self.words, runs)
-        for i in np.flatnonzero(runs[starts[:-1]] == 0).tolist():
-            runs[starts[i]] = _wordless(texts[i])
-        for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            runs[start:stop].sort()
-        return ShingleSets(runs, starts[:-1], kernel.distinct(runs, starts))
+        values = np.empty(len(data) + len(texts) + kernel.MORE, dtype=np.uint64)
+        bounds = kernel.shingle((data, offsets), _table(), self.words, values)
+        for i in np.flatnonzero(values[bounds[:-1]] == 0).tolist():
+            values[bounds[i]] = _wordless(texts[i])
+        return values, bounds
 
     def sketches(self, texts: Sequence[str], num_perm: int = 128) -> Sketches:
         """Signatures and content hashes of texts, in their order."""

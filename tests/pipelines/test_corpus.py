@@ -164,6 +164,25 @@ def test_the_card_tells_what_made_it_and_what_was_dropped(tmp_path):
     assert "| refusal | 2 |" in front_matter(tmp_path)[1].splitlines()
 
 
+def test_the_card_states_benchmarks_training_people_and_masks(tmp_path):
+    repeats = {"conversations": 6, "openers": 0.5, "longest": 41}
+    facts = {
+        "contamination": {
+            "benchmarks": [{"name": "mt|bench", "questions": 80, "too_short": 2}],
+            "ngram": 13, "max_edit_share": 0.2, "conversations": 6, "found": 2, "kept": 0,
+        },
+        "memorisation": {"simulated": repeats, "held_out_people": {"conversations": 0}},
+        "mended": {"email": 3},
+    }  # fmt: skip
+    build(tmp_path, [conversation(i) for i in range(4)], facts=facts)
+    body = " ".join(front_matter(tmp_path)[1].split())
+    assert "mt\\|bench (80 questions, 2 too short to look for): 2 of 6 generated" in body
+    assert "50.0 % began as a person did" in body
+    assert "email 3 (personal data is masked" in body
+    build(tmp_path, [conversation(i) for i in range(4)])
+    assert "not compared with any benchmark" in front_matter(tmp_path)[1]
+
+
 def test_the_same_conversations_give_the_same_bytes_in_any_order(tmp_path):
     rows = [conversation(i) for i in range(20)]
     build(tmp_path / "a", rows)

@@ -44,7 +44,7 @@ def mixed():
     return [*clean, *bad]
 
 
-def run(folder, conversations, shards=2, chosen=None):
+def run(folder, conversations, shards=2, chosen=None, **known):
     size = -(-len(conversations) // shards)
     for number in range(shards):
         part = conversations[number * size : (number + 1) * size]
@@ -54,6 +54,7 @@ def run(folder, conversations, shards=2, chosen=None):
         folder / "conversations",
         folder / "curated",
         folder / "rejected" / "curate.parquet",
+        **known,
     )
     kept = [c for p in sorted((folder / "curated").glob("part-*")) for c in read_conversations(p)]
     return figures, kept, read_rows(folder / "rejected" / "curate.parquet")
@@ -102,6 +103,55 @@ def test_what_a_person_marked_bad_goes_and_its_twin_may_stay(tmp_path):
     assert {"copy", "clean-mint"} <= {c.id for c in kept}
     _, kept, _ = run(tmp_path, mixed(), chosen=CurateSettings(marks=False))
     assert "clean-basil" in {c.id for c in kept}
+
+
+def test_the_funnel_tells_what_was_spent_on_what_was_dropped(tmp_path):
+    figures, _, _ = run(tmp_path, mixed(), rates={"user": 5.0, "assistant": 10.0})
+    refused = figures["cost"]["dropped_by_reason"]["refusal"]
+    assert refused == {"tokens": 7, "seconds": 3 / 5 + 4 / 10}
+    assert figures["cost"]["in"]["seconds"] == (80 + 9) / 5 + (160 + 10) / 10
+    stages = [stage["cost"]["tokens"] for stage in figures["funnel"]]
+    assert sum(stages) == figures["cost"]["dropped"]["tokens"] == figures["tokens"]["dropped"]
+    unknown, _, _ = run(tmp_path / "again", mixed())
+    assert unknown["cost"]["in"] == {"tokens": figures["tokens"]["in"], "seconds": None}
+
+
+def test_damage_is_mended_and_personal_data_masked_in_what_is_kept(tmp_path):
+    broken = conversation(
+        "broken", "who runs the cafe", "It\u00e2\u20ac\u2122s Mara: mara.quill@gardenpost.se"
+    )
+    figures, kept, _ = run(tmp_path, [*mixed(), broken])
+    assert (
+        next(c for c in kept if c.id == "broken").messages[1].content == "It\u2019s Mara: [EMAIL]"
+    )
+    assert figures["mended"] == {"encoding": 1, "email": 1}
+    assert figures["tags"]["mended:email"] == 1
+    policy = CurateSettings(filters={"personal_data": "drop", "encoding": "keep"})
+    _, _, rejected = run(tmp_path / "strict", [*mixed(), broken], chosen=policy)
+    assert {r["id"]: r["reason"] for r in rejected}["broken"] == "personal"
+
+
+def test_benchmark_questions_and_training_people_are_kept_out(tmp_path):
+    question = "what does a saltwater crocodile eat in the dry season up north"
+    (tmp_path / "bench.txt").write_text(question + "\n")
+    opener = "my grandmother keeps bees behind the old mill and they swarm every may"
+    people = tmp_path / "people"
+    write_conversations(people / "train.parquet", [conversation("p1", opener, "How nice.")])
+    write_conversations(people / "test.parquet", [conversation("p2", "hello you", "Hello.")])
+    planted = [
+        conversation("bench", f"please tell me {question} thanks", "Fish."),
+        conversation("learned", opener + " now", "Lovely."),
+    ]
+    chosen = CurateSettings(decontamination={"benchmarks": (str(tmp_path / "bench.txt"),)})
+    figures, _, rejected = run(tmp_path, [*mixed(), *planted], chosen=chosen, people=people)
+    reasons = {r["id"]: r["reason"] for r in rejected}
+    assert (reasons["bench"], reasons["learned"]) == ("contaminated", "memorised")
+    statement = figures["contamination"]
+    assert (statement["found"], statement["kept"]) == (1, 0)
+    assert statement["benchmarks"] == [{"name": "bench.txt", "questions": 1, "too_short": 0}]
+    memory = figures["memorisation"]
+    assert memory["simulated"]["openers"] == round(1 / statement["conversations"], 4)
+    assert memory["held_out_people"]["openers"] == 0.0
 
 
 def test_every_verdict_is_stored_also_where_it_decided_nothing(tmp_path):

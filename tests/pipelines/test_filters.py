@@ -7,6 +7,7 @@ from pipelines.evidence import EVIDENCE_RULES, Evidence
 from pipelines.filters import REASONS, FilterSettings, deciding, judge, tags_of
 from usersim.conversation import Conversation, Message
 from usersim.language import Language
+from usersim.memorisation import Recall
 from usersim.phrases import is_slur
 
 SETTINGS = FilterSettings(
@@ -199,7 +200,7 @@ def test_the_slur_list_finds_plurals_and_ignores_ordinary_words():
     ("evidence", "thresholds", "reason"),
     [
         (Evidence(contaminated="mt-bench 81"), {}, "contaminated"),
-        (Evidence(memorised="40 words"), {}, "memorised"),
+        (Evidence(recall=Recall(None, 0.0, 40, too_long=True)), {}, "memorised"),
         (Evidence(quality=0.2), {"min_quality": 0.3}, "low_quality"),
         (Evidence(toxicity=0.95), {}, "toxic"),
         (Evidence(judge_score=3), {"min_judge_score": 5}, "low_judge_score"),
