@@ -18,13 +18,14 @@ from typing import Any
 import yaml
 
 from usersim.chat_format import ChatFormat, load_tokenizer
+from usersim.conditions import profile_of, user_system
 from usersim.conversation import Conversation, Message
 from usersim.engine import Completion, Engine
 from usersim.engines import EngineSpec, open_engine
 from usersim.plan import FORBID_END, SamplingSettings
 from usersim.rows import ViewSettings
 from usersim.surface import turn_statistics
-from usersim.train import read_people
+from usersim.train import pick, read_people
 
 VIEW = ViewSettings()
 
@@ -35,12 +36,15 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run folder with people/ and models/user")
     parser.add_argument("variants", nargs="+", help="YAML tables of simulate.user_sampling")
     parser.add_argument("--model", type=Path, help="another UserGPT than the run's")
+    parser.add_argument("--told", action="store_true", help="tell UserGPT a real person's profile")
     parser.add_argument("--turns", type=int, default=300, help="openers, and later turns")
     options = parser.parse_args()
     model = options.model or options.run / "models" / "user"
     people = read_people(options.run / "people" / "dev.parquet")
     chat = ChatFormat.of(load_tokenizer(model))
-    later = contexts(people, chat)[: options.turns]
+    later = contexts(people, chat, options.told)[: options.turns]
+    train = pick(read_people(options.run / "people" / "train.parquet"), options.turns, 0)
+    first = [[told(c)] if options.told else [] for c in train]
     real = {
         "first": turn_statistics([c.opener for c in people], options.turns),
         "later": turn_statistics([turn for _, turn in later], options.turns),
@@ -49,18 +53,27 @@ def main() -> None:
     engine = open_engine(
         EngineSpec(model=str(model), max_num_seqs=64, log_dir=options.run / "logs")
     )
-    asyncio.run(sample_all(engine, options, [context for context, _ in later], real))
+    where = {"first": first, "later": [context for context, _ in later]}
+    asyncio.run(sample_all(engine, options, where, real))
 
 
-def contexts(people: Sequence[Conversation], chat: ChatFormat) -> list[tuple[list[Message], str]]:
+def contexts(
+    people: Sequence[Conversation], chat: ChatFormat, with_profile: bool
+) -> list[tuple[list[Message], str]]:
     """What dev people had before them when they typed a later turn, and that turn."""
     found = []
     for conversation in people:
         turns = conversation.turns
         for position in range(2, min(len(turns), 7), 2):
             before = [clipped(m, chat) for m in turns[:position]]
-            found.append((before, turns[position].content))
+            system = [told(conversation)] if with_profile else []
+            found.append(([*system, *before], turns[position].content))
     return found
+
+
+def told(conversation: Conversation) -> Message:
+    """What UserGPT is told when it plays this person."""
+    return Message("system", user_system(profile=profile_of(conversation.user_turns).line()))
 
 
 def clipped(message: Message, chat: ChatFormat) -> Message:
@@ -75,16 +88,16 @@ def clipped(message: Message, chat: ChatFormat) -> Message:
 
 
 async def sample_all(
-    engine: Engine, options: argparse.Namespace, later: list[list[Message]], real: dict[str, Any]
+    engine: Engine,
+    options: argparse.Namespace,
+    where: dict[str, list[list[Message]]],
+    real: dict[str, Any],
 ) -> None:
     """One JSON line a variant."""
     try:
         for text in options.variants:
             sampling = SamplingSettings.model_validate(yaml.safe_load(text) or {})
-            drawn = {
-                "first": await draw(engine, [[]] * options.turns, sampling),
-                "later": await draw(engine, later, sampling),
-            }
+            drawn = {when: await draw(engine, where[when], sampling) for when in where}
             print(json.dumps({"variant": text} | described(drawn, real)), flush=True)
     finally:
         await engine.close()  # type: ignore[attr-defined]
