@@ -1,6 +1,5 @@
 """Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,8 +9,10 @@ from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.checkpoints import resolve_checkpoint
 from usersim.conditions import ConditionSettings, Teller
 from usersim.conversation import Conversation
+from usersim.engines import EngineSpec
 from usersim.errors import InputError
 from usersim.files import fingerprint, read_conversations
+from usersim.intents import read_intents, write_intents
 from usersim.perplexity import (
     TargetScore,
     calibrating_bias,
@@ -32,8 +33,10 @@ class TrainSettings(FitSettings):
 
     conditions: ConditionSettings = ConditionSettings()
     intents: str = ""
-    """JSONL of `{"id": ..., "intent": ...}`: what training people wanted, by conversation id, from
-    whoever can tell better than the words of their turns."""
+    """JSONL of `{"id": ..., "intent": ...}`: what people wanted, by conversation id, from who can
+    tell better than the words of their turns."""
+    intent_writer: EngineSpec | None = None
+    """A strong model that writes intents; kept in people/intents.jsonl, or in `intents`."""
     dev_conversations: int = 30
     """Held-out people (of the dev split) on whom the decision to leave is calibrated."""
 
@@ -50,13 +53,16 @@ def train_user(
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("user", FREE_SYSTEM)
     rows_of = windows(chat, "user", settings)
     train = read_people(people / "train.parquet")
-    teller = Teller(settings.conditions, train, seed, read_intents(settings.intents))
     dev = pick(_dev_people(people, train), settings.dev_conversations, seed)
+    held_out = pick(read_people(people / "test.parquet"), settings.eval_conversations, seed)
+    test = [row for c in held_out for row in rows_of(c)]
+    free = {row.conversation_id for row in draw_rows(train, rows_of, settings.train_tokens, seed)}
+    learned = [c for c in train if c.id in free]
+    written = _intents(settings, [*learned, *held_out], people / "intents.jsonl")
+    teller = Teller(settings.conditions, train, seed, written)
     drawn = draw_rows(
         train, windows(chat, "user", settings, teller.at_random), settings.train_tokens, seed
     )
-    held_out = pick(read_people(people / "test.parquet"), settings.eval_conversations, seed)
-    test = [row for c in held_out for row in rows_of(c)]
 
     def score(model: Any, rows: list[Row], title: str) -> list[TargetScore]:
         return score_rows(model, rows, chat.end_of_conversation_id, title)
@@ -109,17 +115,13 @@ def _when_told(
     return told
 
 
-def read_intents(path: str) -> dict[str, str]:
-    """Intents by conversation id; none without a path. Raises InputError for any other file."""
-    if not path:
-        return {}
-    try:
-        rows = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines() if line]
-        return {str(row["id"]): str(row["intent"]) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f'train_user.intents={path}: wanted lines of {{"id": "...", "intent": "..."}}: {error}'
-        ) from error
+def _intents(settings: TrainSettings, people: Sequence[Conversation], path: Path) -> dict[str, str]:
+    """Intents that somebody wrote: those in a file, and a strong model's, where there is one."""
+    if settings.intents:
+        path = Path(settings.intents)
+    if settings.intent_writer and settings.conditions.intent_share:
+        return write_intents(settings.intent_writer, people, path)
+    return read_intents(settings.intents)
 
 
 def _of(rows: Sequence[Row], settings: FitSettings) -> str:

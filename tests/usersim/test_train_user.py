@@ -11,7 +11,6 @@ from usersim.train import (
     TrainSettings,
     _dev_people,
     pick,
-    read_intents,
     read_people,
     train_user,
 )
@@ -75,14 +74,3 @@ def test_a_trained_usergpt_and_its_figures(tiny_checkpoint, tmp_path):
     assert len(figures["training"]["checks"]) >= 2
     assert (out / "model.safetensors").is_file()
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["user"]
-
-
-@pytest.mark.parametrize("line", ["{}", "[1]", "not json", '{"id": "a"}'])
-def test_a_broken_file_of_intents_is_refused(tmp_path, line):
-    path = tmp_path / "intents.jsonl"
-    path.write_text(line)
-    with pytest.raises(InputError, match="wanted lines of"):
-        read_intents(str(path))
-    with pytest.raises(InputError, match="wanted lines of"):
-        read_intents(str(tmp_path / "nowhere"))
-    assert read_intents("") == {}
