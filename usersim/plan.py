@@ -28,6 +28,9 @@ class SamplingSettings(Settings):
     max_tokens: int = Field(128, ge=1, description="tokens after which a turn is cut")
     temperature: float = Field(1.0, ge=0.0, le=2.0, description="0 takes the likeliest token")
     top_p: float = Field(0.9, gt=0.0, le=1.0, description="smallest nucleus of this probability")
+    free_end: bool = Field(
+        False, description="draw the end of a turn from its own probability, outside the nucleus"
+    )
     repetition_penalty: float = Field(1.0, gt=0.0, description="above 1 repeats less")
 
     def drawn(self, seed: int, end_bias: float = 0.0) -> Sampling:
@@ -38,6 +41,7 @@ class SamplingSettings(Settings):
             top_p=self.top_p,
             repetition_penalty=self.repetition_penalty,
             seed=seed,
+            free_end=self.free_end,
             end_bias=end_bias,
         )
 

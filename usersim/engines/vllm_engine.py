@@ -150,13 +150,17 @@ class VllmEngine:
             "output_kind": RequestOutputKind.FINAL_ONLY,
             "structured_outputs": _grammar(sampling.schema),
         }
-        drawn = sampling.temperature >= GREEDY and sampling.top_p < 1
+        drawn = sampling.temperature >= GREEDY
         if self._draws_nucleus and drawn and sampling.repetition_penalty == 1:
             seed = sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(4))
-            nucleus = [sampling.temperature, sampling.top_p, seed]
+            ends = self._ends if sampling.free_end else []
+            nucleus = [sampling.temperature, sampling.top_p, seed, ends]
             return SamplingParams(temperature=0.0, extra_args={"nucleus": nucleus}, **fixed)
+        # vLLM on the CPU dies of a request with a seed whose prompt it takes in two pieces: it
+        # would wind the generator back, which a CPU's cannot.
+        seeded = None if self._draws_nucleus else sampling.seed
         return SamplingParams(
-            temperature=sampling.temperature, top_p=sampling.top_p, seed=sampling.seed, **fixed
+            temperature=sampling.temperature, top_p=sampling.top_p, seed=seeded, **fixed
         )
 
     def _logit_bias(self, sampling: Sampling) -> dict[int, float] | None:

@@ -72,3 +72,40 @@ def test_rows_that_do_not_ask_are_left_alone(nucleus):
     after = processor.apply(logits)
     assert torch.equal(after[[0, 2]], before[[0, 2]])
     assert (after[1] == nucleus.CHOSEN).sum() == 1
+
+
+@pytest.mark.parametrize("candidates", [4, 256])
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 0.5), (0.8, 0.9), (1.0, 1.0)])
+def test_ends_keep_their_own_probability_and_the_rest_its_nucleus(
+    nucleus, temperature, top_p, candidates
+):
+    logits = torch.randn(60, generator=torch.Generator().manual_seed(11)) * 2
+    ends = (int(logits.argsort(descending=True)[20]), int(logits.argmin()))
+    own = torch.softmax(logits.double() / temperature, dim=-1)
+    others = logits.clone()
+    others[list(ends)] = -torch.inf
+    want = expected(others, temperature, top_p) * (1 - own[list(ends)].sum())
+    want[list(ends)] = own[list(ends)]
+    times = 20_000
+    draws = [nucleus.Draw(temperature, top_p, seed, [], ends) for seed in range(times)]
+    tokens = nucleus.draw_tokens(logits.expand(times, -1).clone(), draws, candidates)
+    seen = torch.bincount(tokens, minlength=60).double() / times
+    assert ((seen - want).abs() <= 4 * (want * (1 - want) / times).sqrt() + 1 / times).all()
+
+
+def test_rows_with_and_without_ends_share_a_batch(nucleus):
+    logits = torch.randn(4, 50, generator=torch.Generator().manual_seed(13)).repeat(50, 1)
+    draws = [nucleus.Draw(1.0, 0.9, s, [], ((), (3,), (3, 7), (7,))[s % 4]) for s in range(200)]
+    together = nucleus.draw_tokens(logits.clone(), draws)
+    alone = [nucleus.draw_tokens(logits[i : i + 1].clone(), [draws[i]])[0] for i in range(200)]
+    assert together.tolist() == [int(token) for token in alone]
+
+
+def test_a_certain_end_always_comes_and_a_forbidden_one_never(nucleus):
+    logits = torch.zeros(2, 20)
+    logits[0, 5], logits[1, 5] = 100.0, -100.0
+    for seed in range(100):
+        draws = [nucleus.Draw(1.0, 0.9, seed, [], (5,))] * 2
+        certain, forbidden = nucleus.draw_tokens(logits.clone(), draws).tolist()
+        assert certain == 5
+        assert forbidden != 5

@@ -79,6 +79,7 @@ async def _everything(engines, tmp_path):
     await _roles_and_special_tokens(user, assistant)
     await _limits(assistant)
     await _structured(assistant)
+    await _long_prompts(assistant)
     await _leaving(user)
     await _many_conversations(user, assistant, tmp_path)
     await _death(user)
@@ -101,6 +102,20 @@ async def _roles_and_special_tokens(user, assistant):
     assert specials.count(turn_end) == plain.count(turn_end)
     assert broken.prompt_tokens > honest.prompt_tokens + 10
     assert "<|im_" not in honest.text + broken.text
+
+
+async def _long_prompts(assistant):
+    """More prompt tokens at once than a step takes, so that some are taken in pieces; all seeded."""
+    asked = [Message("user", "tell me more about this " * 150)]
+    drawn = [
+        Sampling(max_tokens=4, temperature=1.0, top_p=p, seed=n, repetition_penalty=r)
+        for n, (p, r) in enumerate([(1.0, 1.0), (0.9, 1.0), (0.9, 1.1)] * 6)
+    ]
+    told = [[Message("user", f"{n} {asked[0].content}")] for n in range(len(drawn))]
+    answers = await asyncio.gather(
+        *(assistant.complete(t, s) for t, s in zip(told, drawn, strict=True))
+    )
+    assert all(answer.completion_tokens > 0 for answer in answers)
 
 
 async def _structured(assistant):
