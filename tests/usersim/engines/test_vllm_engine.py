@@ -105,7 +105,7 @@ async def _roles_and_special_tokens(user, assistant):
 
 
 async def _long_prompts(assistant):
-    """More prompt tokens at once than a step takes, so that some are taken in pieces; all seeded."""
+    """More prompt tokens at once than a step takes: some are taken in pieces, all are seeded."""
     asked = [Message("user", "tell me more about this " * 150)]
     drawn = [
         Sampling(max_tokens=4, temperature=1.0, top_p=p, seed=n, repetition_penalty=r)
