@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick check fmt doctor ingest usersim-train generate curate corpus \
-        assistant-train report chat dashboard test-crash bench-simulate clean
+        assistant-train report chat dashboard test-crash bench-simulate bench-dedup clean
 
 help: ## Print the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -56,6 +56,8 @@ test: check ## Everything: real training and the real engine included
 test-crash: setup ## Kill a simulation ROUNDS times and at every fault point; nothing may be lost
 	@REALCHAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/usersim/test_simulate_crash*.py \
 	  tests/usersim/test_journal.py
+bench-dedup: setup ## Deduplication's speed and quality beside its peers (REALCHAT_PEERS: where they are)
+	@$(BIN)/python -m benchmarks.dedup
 bench-simulate: setup ## Simulation's speed: the orchestration alone, then the engine against its oracles
 	@$(BIN)/python -m benchmarks.orchestration
 clean: ## Remove the demo run

@@ -1,37 +1,56 @@
-"""Duplicates among conversations: by opener and by the whole user side; the best of each stays.
+"""Duplicates among conversations, by four units of a chat; the best of each stays.
 
-Only what the user said is compared, so the assistant's boilerplate cannot make two conversations
-alike. Exact repeats go first (cheap), near-duplicates after. Decisions do not depend on the order
-of the records: the best is the one with the longest user side, then the smallest id, and a record
-is dropped only for a *kept* one that it truly resembles, never for resembling something dropped.
+Exact repeats go first (cheap), near-duplicates after. Decisions do not depend on the order of the
+records, on the files they lie in or on who compares them: the best is the one with the longest user
+side, then with the fewest faults, then the smallest id, and a record is dropped only for a *kept*
+one that it truly resembles, never for resembling something dropped.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import Field
 
-from pipelines.repetition import words_of
+from pipelines.near import Likeness, Loadable, near_pairs
+from pipelines.spread import Spread, in_turn
+from pipelines.traces import UNITS, Traces, TraceShape
 from usersim.conversation import Conversation
-from usersim.files import fingerprint
-from usersim.neardup import clusters, near_duplicate_pairs
+from usersim.neardup import Alike, Pair, clusters
 from usersim.settings import Settings
 from usersim.shingling import Shingling
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
 
 class DedupSettings(Settings):
-    """What counts as a duplicate. Among real people these drop about 5 % of conversations."""
+    """What counts as a duplicate. Jaccard similarities of word shingles; null turns a unit off."""
 
     shingle_words: int = Field(
         3, ge=1, description="words a shingle; 3 catches edits of 5-8 %, 5 only of 2 % (measured)"
     )
-    opener_threshold: float = Field(
-        0.8, gt=0, le=1, description="Jaccard similarity at which two openers are the same"
+    opener_threshold: float | None = Field(
+        0.8, gt=0, le=1, description="similarity at which two openers are the same"
     )
-    conversation_threshold: float = Field(
-        0.7, gt=0, le=1, description="Jaccard similarity at which two user sides are the same"
+    first_round_threshold: float | None = Field(
+        0.8, gt=0, le=1, description="the same for opener and first answer together"
+    )
+    conversation_threshold: float | None = Field(
+        0.7, gt=0, le=1, description="the same for all that the user said"
+    )
+    dialogue_threshold: float | None = Field(
+        0.8, gt=0, le=1, description="the same for all that both said"
+    )
+    user_floor: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="what the users' parts must reach too where answers count: boilerplate answers "
+        "alone make no two conversations alike",
     )
     short_opener_words: int = Field(
         4, ge=0, description="openers up to this length (`hi`) may open several conversations"
@@ -40,151 +59,272 @@ class DedupSettings(Settings):
         5, ge=1, description="how many conversations one short opener may open"
     )
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What deduplication needs to know of a conversation."""
-
-    id: str
-    opener: str
-    user_side: str
-    content: str
-    """Fingerprint of the whole record, which decides between two records of one id."""
-
-    @classmethod
-    def of(cls, conversation: Conversation) -> "Candidate":
-        """The candidate that stands for a conversation."""
-        content = fingerprint(conversation.to_row())
-        user_side = "\n".join(conversation.user_turns)
-        return cls(conversation.id, conversation.opener, user_side, content)
+    @property
+    def likenesses(self) -> list[Likeness]:
+        """The units that are compared."""
+        thresholds = (
+            self.opener_threshold,
+            self.first_round_threshold,
+            self.conversation_threshold,
+            self.dialogue_threshold,
+        )
+        shape = Shingling(self.shingle_words)
+        return [
+            Likeness(unit, threshold, self.user_floor, shape)
+            for unit, threshold in zip(UNITS, thresholds, strict=True)
+            if threshold is not None
+        ]
 
     @property
-    def rank(self) -> tuple[int, str, str]:
-        """Orders candidates, the best first: longest user side in words, then id, then content."""
-        return -len(words_of(self.user_side)), self.id, self.content
+    def shape(self) -> TraceShape:
+        """What must be remembered of each conversation."""
+        num_perm = {each.unit: each.banding.num_perm for each in self.likenesses}
+        return TraceShape(Shingling(self.shingle_words), num_perm)
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Why a candidate goes: the reason, the id of the kept one, and their similarity."""
+    """Why a row goes: the reason, the id of the kept one, their similarity, and the cluster.
+
+    A cluster is all that is alike, directly or through others; it is named by its best row's id.
+    """
 
     reason: str
     kept_id: str
     similarity: float
+    cluster: str
 
     def __str__(self) -> str:
-        return f"kept={self.kept_id} similarity={self.similarity:.3f}"
+        return f"kept={self.kept_id} similarity={self.similarity:.3f} cluster={self.cluster}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A conversation that may stay, and how many rules have something against it."""
+
+    conversation: Conversation
+    faults: int = 0
+
+    @classmethod
+    def of(cls, conversation: Conversation, faults: int = 0) -> "Candidate":
+        """The candidate that stands for a conversation."""
+        return cls(conversation, faults)
 
 
 Match = tuple[int, float]
-"""Position of a kept candidate, and the similarity to it."""
+"""Rank of a kept row, and the similarity to it."""
 
 EXACT_REASONS = ("duplicate_id", "exact_duplicate", "same_opener")
-NEAR_REASONS = ("near_duplicate_opener", "near_duplicate_conversation")
+NEAR_REASONS = {
+    "opener": "near_duplicate_opener",
+    "first_round": "near_duplicate_first_round",
+    "user_side": "near_duplicate_conversation",
+    "dialogue": "near_duplicate_dialogue",
+}
 
 
-class Unit(Protocol):
-    """One way to be alike, over candidates that are visited in order."""
+class Test(Protocol):
+    """One way to be alike, over rows that are visited by rank."""
 
-    def match(self, position: int) -> Match | None:
-        """The kept candidate for which this one must go, or None."""
+    def match(self, rank: int) -> Match | None:
+        """The kept row for which this one must go, or None."""
         ...
 
-    def keep(self, position: int) -> None:
+    def keep(self, rank: int) -> None:
         """Take note that this one stays."""
         ...
 
 
 class Repeats:
-    """Alike when the texts are equal; the first `allowed(text)` of them stay."""
+    """Alike when the groups are equal; the first `allowed(rank)` of a group stay."""
 
-    def __init__(self, texts: Sequence[str], allowed: Callable[[str], int] = lambda _: 1) -> None:
-        self._texts, self._allowed = texts, allowed
-        self._kept: dict[str, list[int]] = defaultdict(list)
+    def __init__(self, groups: "NDArray[np.int64]", allowed: Callable[[int], int]) -> None:
+        self._groups, self._allowed = groups, allowed
+        self._kept: dict[int, list[int]] = defaultdict(list)
 
-    def match(self, position: int) -> Match | None:
+    def match(self, rank: int) -> Match | None:
         """The first of the kept ones, when there are as many as may be."""
-        kept = self._kept[self._texts[position]]
-        return (kept[0], 1.0) if len(kept) >= self._allowed(self._texts[position]) else None
+        kept = self._kept[int(self._groups[rank])]
+        return (kept[0], 1.0) if len(kept) >= self._allowed(rank) else None
 
-    def keep(self, position: int) -> None:
+    def keep(self, rank: int) -> None:
         """Count this one."""
-        self._kept[self._texts[position]].append(position)
+        self._kept[int(self._groups[rank])].append(rank)
 
 
 class NearDuplicates:
-    """Alike when the word shingles' Jaccard similarity reaches a threshold.
+    """Alike when their groups are one, or a verified pair."""
 
-    `positions` says which candidates are compared at all.
-    """
-
-    def __init__(
-        self, texts: Sequence[str], positions: Sequence[int], threshold: float, shape: Shingling
-    ) -> None:
-        pairs = near_duplicate_pairs([texts[i] for i in positions], threshold, shape)
-        # Texts with the same shingles are linked to the first of them only: they are one group.
-        groups = clusters(len(positions), (pair for pair in pairs if pair.jaccard == 1.0))
-        first = {member: group[0] for group in groups for member in group}
-        self._group = {position: first[i] for i, position in enumerate(positions)}
+    def __init__(self, groups: "NDArray[np.int64]", alike: Alike) -> None:
+        self._groups = groups
         self._alike: dict[int, dict[int, float]] = defaultdict(dict)
-        for pair in pairs:
-            left, right = first[pair.left], first[pair.right]
-            self._alike[left][right] = self._alike[right][left] = pair.jaccard
+        for (left, right), score in zip(alike.pairs.tolist(), alike.jaccard.tolist(), strict=True):
+            self._alike[left][right] = self._alike[right][left] = score
         self._kept: dict[int, int] = {}
 
-    def match(self, position: int) -> Match | None:
-        """The most similar of the kept ones; between equals the one that was visited first."""
-        alike = self._alike.get(self._group.get(position, -1), {})
-        kept = [(self._kept[group], score) for group, score in alike.items() if group in self._kept]
+    def match(self, rank: int) -> Match | None:
+        """The most similar of the kept ones; between equals the best one."""
+        group = int(self._groups[rank])
+        if group in self._kept:
+            return self._kept[group], 1.0
+        near = self._alike.get(group, {})
+        kept = [(self._kept[other], score) for other, score in near.items() if other in self._kept]
         return min(kept, key=lambda match: (-match[1], match[0]), default=None)
 
-    def keep(self, position: int) -> None:
+    def keep(self, rank: int) -> None:
         """Let this one stand for its group."""
-        if position in self._group:
-            self._kept.setdefault(self._group[position], position)
+        self._kept.setdefault(int(self._groups[rank]), rank)
 
 
-def deduplicate(candidates: Sequence[Candidate], settings: DedupSettings) -> dict[int, Duplicate]:
+@dataclass(slots=True)
+class _Visit:
+    """The rows by rank, what is asked of each, and which rows there is anything to ask of."""
+
+    tests: dict[str, Test]
+    concerned: "NDArray[np.bool_]"
+    edges: list[tuple[int, int]]
+
+    def dropped(self, is_old: "NDArray[np.bool_]") -> dict[int, tuple[str, Match]]:
+        """Reason and match of every rank that goes."""
+        import numpy as np
+
+        found: dict[int, tuple[str, Match]] = {}
+        for rank in np.flatnonzero(self.concerned).tolist():
+            matches = ((reason, test.match(rank)) for reason, test in self.tests.items())
+            reason, match = next(((r, m) for r, m in matches if m), ("", None))
+            if match and not is_old[rank]:
+                found[rank] = (reason, match)
+                continue
+            for test in self.tests.values():
+                test.keep(rank)
+        return found
+
+
+def deduplicate(
+    candidates: Sequence[Candidate], settings: DedupSettings, spread: Spread = in_turn
+) -> dict[int, Duplicate]:
     """The duplicates among candidates, by position; every other candidate is kept.
 
-    Candidates are visited best first; one goes when any unit finds a kept one that it is alike to,
-    and the first such unit (in the order of EXACT_REASONS + NEAR_REASONS) names the reason.
-    A chain a-b-c, in which a and c are not alike, so keeps a and c if a is the best.
+    What resembles a conversation of `settings.against` goes too. Raises InputError when one of
+    those cannot be read.
     """
-    order = sorted(range(len(candidates)), key=lambda i: candidates[i].rank)
-    ranked = [candidates[i] for i in order]
-    units = _units(ranked, settings)
-    duplicates: dict[int, Duplicate] = {}
-    for position, original in enumerate(order):
-        found = ((reason, unit.match(position)) for reason, unit in units.items())
-        reason, match = next(((r, m) for r, m in found if m), ("", None))
-        if match:
-            duplicates[original] = Duplicate(reason, ranked[match[0]].id, match[1])
-            continue
-        for unit in units.values():
-            unit.keep(position)
-    return duplicates
+    conversations = [candidate.conversation for candidate in candidates]
+    own = Traces.of(conversations, [c.faults for c in candidates], settings.shape)
+    return duplicates_among([own], settings, spread)
 
 
-def _units(ranked: Sequence[Candidate], settings: DedupSettings) -> dict[str, Unit]:
-    shape = Shingling(settings.shingle_words)
-    openers = [_normal(c.opener) for c in ranked]
-    sides = [_normal(c.user_side) for c in ranked]
-    long = [i for i, text in enumerate(openers) if not _is_short(text, settings)]
-    everything = range(len(ranked))
-    units: list[Unit] = [
-        Repeats([c.id for c in ranked]),
-        Repeats(sides),
-        Repeats(openers, lambda o: settings.max_short_openers if _is_short(o, settings) else 1),
-        NearDuplicates(openers, long, settings.opener_threshold, shape),
-        NearDuplicates(sides, everything, settings.conversation_threshold, shape),
+def duplicates_among(
+    parts: Sequence[Loadable], settings: DedupSettings, spread: Spread = in_turn
+) -> dict[int, Duplicate]:
+    """The duplicates among the rows of parts, by place; every other row is kept.
+
+    A place is a row's number when the parts are laid end to end. Rows are visited best first, those
+    kept earlier before all; one goes when any test finds a kept one that it is alike to, and the
+    first such test (in the order of EXACT_REASONS and NEAR_REASONS) names the reason. A chain
+    a-b-c, in which a and c are not alike, so keeps a and c if a is the best.
+
+    Memory: about 150 bytes a row, besides the signatures, which stay on disk, and two bands' keys.
+    """
+    table, is_old = _joined(parts)
+    order = _by_rank(table, is_old)
+    ranked, is_old = table.take(order), is_old[order]
+    visit = _visit(parts, ranked, order, settings, spread)
+    dropped = visit.dropped(is_old)
+    names = _clusters([*visit.edges, *((match[0], rank) for rank, (_, match) in dropped.items())])
+    ids = ranked["id"]
+    return {
+        int(order[rank]): Duplicate(
+            reason, ids[match[0]].as_py(), match[1], ids[names[rank]].as_py()
+        )
+        for rank, (reason, match) in dropped.items()
+    }
+
+
+def _visit(
+    parts: Sequence[Loadable],
+    ranked: "pa.Table",
+    order: "NDArray[np.int64]",
+    settings: DedupSettings,
+    spread: Spread,
+) -> _Visit:
+    import numpy as np
+
+    everything = np.ones(len(order), dtype=bool)
+    is_long = ranked["opener_words"].to_numpy() > settings.short_opener_words
+    several = np.where(is_long, 1, settings.max_short_openers)
+    exact = {
+        "id": ranked["id"].combine_chunks().dictionary_encode().indices.to_numpy(),
+        "user_side": ranked["user_side"].to_numpy(),
+        "opener": ranked["opener"].to_numpy(),
+    }
+    groups = {name: _groups(values, everything) for name, values in exact.items()}
+    allowed: list[Callable[[int], int]] = [lambda _: 1, lambda _: 1, lambda r: int(several[r])]
+    visit = _Visit({}, _repeated(groups.values()), [])
+    for reason, group, each in zip(EXACT_REASONS, groups.values(), allowed, strict=True):
+        visit.tests[reason] = Repeats(group, each)
+    for likeness in settings.likenesses:
+        may = is_long if likeness.unit in ("opener", "first_round") else everything
+        group = _groups(ranked[likeness.unit].to_numpy(), may)
+        own = np.flatnonzero((group == np.arange(len(group))) & may)
+        found = near_pairs(parts, likeness, order[own], spread)
+        alike = Alike(own[found.pairs], found.jaccard)
+        visit.tests[NEAR_REASONS[likeness.unit]] = NearDuplicates(group, alike)
+        visit.concerned |= np.isin(group, alike.pairs) | _repeated([group])
+        visit.edges += map(tuple, alike.pairs.tolist())
+    return visit
+
+
+def _joined(parts: Sequence[Loadable]) -> "tuple[pa.Table, NDArray[np.bool_]]":
+    """The tables of all parts end to end, and which rows were kept earlier."""
+    import numpy as np
+    import pyarrow as pa
+
+    loaded = [part.load() for part in parts]
+    is_old = [np.full(len(traces), traces.is_old) for traces in loaded]
+    return pa.concat_tables([traces.table for traces in loaded]), np.concatenate(is_old)
+
+
+def _by_rank(table: "pa.Table", is_old: "NDArray[np.bool_]") -> "NDArray[np.int64]":
+    """Places, the best first: kept earlier, longest user side, fewest faults, id, record."""
+    import pyarrow.compute as pc
+
+    keys = [
+        ("old", "descending"),
+        ("user_side_words", "descending"),
+        ("faults", "ascending"),
+        ("id", "ascending"),
+        ("record", "ascending"),
     ]
-    return dict(zip(EXACT_REASONS + NEAR_REASONS, units, strict=True))
+    order: NDArray[np.int64] = pc.sort_indices(
+        table.append_column("old", [is_old.astype("int8")]), sort_keys=keys
+    ).to_numpy()
+    return order.astype("int64")
 
 
-def _is_short(opener: str, settings: DedupSettings) -> bool:
-    return len(words_of(opener)) <= settings.short_opener_words
+def _groups(values: "NDArray[np.int64]", may: "NDArray[np.bool_]") -> "NDArray[np.int64]":
+    """For each rank the best one with the same value; its own for those that may not be alike."""
+    import numpy as np
+
+    groups, members = np.arange(len(values)), np.flatnonzero(may)
+    _, first, inverse = np.unique(values[members], return_index=True, return_inverse=True)
+    groups[members] = members[first[inverse]]
+    return groups
 
 
-def _normal(text: str) -> str:
-    return " ".join(words_of(text)) or text.strip()
+def _repeated(groups: "Iterable[NDArray[np.int64]]") -> "NDArray[np.bool_]":
+    """Which ranks share a group with another one."""
+    import numpy as np
+
+    found: NDArray[np.bool_] = np.logical_or.reduce(
+        [np.bincount(group, minlength=len(group))[group] > 1 for group in groups]
+    )
+    return found
+
+
+def _clusters(edges: Sequence[tuple[int, int]]) -> dict[int, int]:
+    """The best rank of each rank's connected component."""
+    involved = sorted({rank for edge in edges for rank in edge})
+    at = {rank: i for i, rank in enumerate(involved)}
+    pairs = (Pair(at[left], at[right], 1.0) for left, right in edges)
+    components = clusters(len(involved), pairs)
+    return {involved[i]: involved[group[0]] for group in components for i in group}

@@ -103,21 +103,34 @@ def candidate_pairs(
 
     from usersim import shingle_kernel as kernel
 
-    num_rows = len(signatures)
-    bits = max(num_rows - 1, 1).bit_length()
     found = np.empty(0, dtype=np.uint64)
-    room = np.empty(max(num_rows, 1024), dtype=np.uint64)
     for first in range(0, banding.num_perm, banding.rows):
-        keys = kernel.band_keys(signatures, first, banding.rows, bits)
-        keys.sort()
-        band = (first, banding.rows, bits)
-        count = kernel.pairs_of_band(keys, signatures, band, most or num_rows, room)
-        if count > len(room):
-            room = np.empty(count + count // 4, dtype=np.uint64)
-            kernel.pairs_of_band(keys, signatures, band, most or num_rows, room)
-        found = np.union1d(found, room[:count])
-    pairs: NDArray[np.int64] = np.empty((len(found), 2), dtype=np.int64)
-    pairs[:, 0], pairs[:, 1] = found >> kernel.BITS, found & np.uint64(0xFFFFFFFF)
+        keys = kernel.band_keys(signatures, first, banding.rows)
+        found = np.union1d(found, pairs_of_keys(keys, most))
+    return unpacked(found)
+
+
+def pairs_of_keys(keys: "NDArray[np.uint64]", most: int | None = None) -> "NDArray[np.uint64]":
+    """Pairs of positions with the same key, packed as left << 32 | right; `most` as above."""
+    import numpy as np
+
+    from usersim import shingle_kernel as kernel
+
+    order, most = np.argsort(keys), most or len(keys)
+    room = np.empty(max(len(keys), 1024), dtype=np.uint64)
+    count = kernel.bucket_pairs(keys, order, most, room)
+    if count > len(room):
+        room = np.empty(count, dtype=np.uint64)
+        kernel.bucket_pairs(keys, order, most, room)
+    return room[:count]
+
+
+def unpacked(packed: "NDArray[np.uint64]") -> "NDArray[np.int64]":
+    """Packed pairs as rows of two positions."""
+    import numpy as np
+
+    pairs: NDArray[np.int64] = np.empty((len(packed), 2), dtype=np.int64)
+    pairs[:, 0], pairs[:, 1] = packed >> np.uint64(32), packed & np.uint64(0xFFFFFFFF)
     return pairs
 
 
@@ -133,7 +146,7 @@ def first_of_same_sets(
     first = index[inverse]
     # Other texts with the same words in another order: their signatures are equal too.
     whole = sketches.signatures.shape[1]
-    keys = kernel.band_keys(sketches.signatures, 0, whole, 0)[np.sort(index)]
+    keys = kernel.band_keys(sketches.signatures, 0, whole)[np.sort(index)]
     alone, counts = np.unique(keys, return_counts=True)
     doubtful = np.sort(index)[np.isin(keys, alone[counts > 1])]
     seen: dict[bytes, int] = {}
@@ -184,8 +197,11 @@ def alike(
     threshold: float,
     shingling: Shingling | None = None,
     banding: Banding | None = None,
+    num_perm: int = 0,
 ) -> Alike:
     """Verified pairs with a Jaccard similarity of at least `threshold`.
+
+    Signatures have `num_perm` values, or as many as the banding reads if those are more.
 
     Among texts with different shingle sets these are all the pairs (but for the share that the
     banding misses, at most 0.1 % at the threshold by default, and for buckets over `BUCKET`).
@@ -196,7 +212,7 @@ def alike(
     import numpy as np
 
     shape, bands = shingling or Shingling(), banding or Banding.for_threshold(threshold)
-    sketches = shape.sketches(texts, bands.num_perm)
+    sketches = shape.sketches(texts, max(num_perm, bands.num_perm))
     first = first_of_same_sets(texts, shape, sketches)
     own = np.arange(len(texts))
     kept, repeats = own[first == own], own[first != own]

@@ -32,7 +32,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: tells the pl
 _MIX_1, _MIX_2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)  # MurmurHash3
 _FMIX_1, _FMIX_2 = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)  # MurmurHash3, as in datasketch
 _TOP = np.uint32(0xFFFFFFFF)
-_ZERO, _ONE, _S33 = np.uint64(0), np.uint64(1), np.uint64(33)
+_ZERO, _S33 = np.uint64(0), np.uint64(33)
 _S16, _S13 = np.uint32(16), np.uint32(13)
 
 
@@ -171,7 +171,7 @@ def minima(
 
 @compiled
 def sketch(text: Any, table: Any, width: int, permutations: "NDArray[np.uint32]", out: Any) -> None:
-    """Signatures, contents and counts of shingles (with repeats) of texts, into `out`."""
+    """Signatures, contents and numbers of words of texts, into `out`."""
     data, offsets = text
     signatures, contents, counts = out
     longest = 1
@@ -180,10 +180,10 @@ def sketch(text: Any, table: Any, width: int, permutations: "NDArray[np.uint32]"
     words = np.empty(longest + MORE, np.uint64)
     low = np.empty(longest + MORE, np.uint32)
     for number in range(offsets.shape[0] - 1):
-        num_words = words_of(data, offsets[number], offsets[number + 1], table, words)
-        contents[number] = content_of(words, num_words)
-        counts[number] = runs_of(words, num_words, width)
-        minima(words, counts[number], permutations, low, signatures[number])
+        counts[number] = words_of(data, offsets[number], offsets[number + 1], table, words)
+        contents[number] = content_of(words, counts[number])
+        num_runs = runs_of(words, counts[number], width)
+        minima(words, num_runs, permutations, low, signatures[number])
 
 
 @compiled
@@ -244,43 +244,40 @@ def jaccards(sets: Any, pairs: "NDArray[np.int64]") -> "NDArray[np.float64]":
 
 
 @compiled
-def band_keys(signatures: "NDArray[np.uint32]", first: int, rows: int, bits: int) -> Any:
-    """Of each signature a hash of one band in the high bits, its position in the low `bits`."""
+def band_keys(signatures: "NDArray[np.uint32]", first: int, rows: int) -> Any:
+    """A 64-bit hash of each signature's `rows` values from `first` on."""
     keys = np.empty(signatures.shape[0], np.uint64)
-    mask = (_ONE << np.uint64(bits)) - _ONE
     for number in range(signatures.shape[0]):
         value = _START
         for place in range(first, first + rows):
             value = mixed(value ^ np.uint64(signatures[number, place]))
-        keys[number] = (value & ~mask) | np.uint64(number)
+        keys[number] = value
     return keys
 
 
 @compiled
-def pairs_of_band(
-    keys: "NDArray[np.uint64]", signatures: Any, band: Any, most: int, out: "NDArray[np.uint64]"
+def bucket_pairs(
+    keys: "NDArray[np.uint64]", order: "NDArray[np.int64]", most: int, out: "NDArray[np.uint64]"
 ) -> int:
-    """Pairs of positions that agree in a band, as left << 32 | right; returns how many there are.
+    """Pairs of positions with the same key, as left << 32 | right; returns how many there are.
 
-    `keys` are sorted `band_keys`; `band` is its first value, rows and bits. Of a bucket each member
-    is paired with its first `most` members. `out` is filled as far as it reaches.
+    `order` sorts the keys; it is put in order within each bucket. Each member of a bucket is paired
+    with the `most` smallest of it. `out` is filled as far as it reaches.
     """
-    first, rows, bits = band
-    shift, mask = np.uint64(bits), (_ONE << np.uint64(bits)) - _ONE
-    count, begin = 0, 0
-    for place in range(1, keys.shape[0]):
-        if keys[place] >> shift != keys[begin] >> shift:
-            begin = place
-        right = np.int64(keys[place] & mask)
-        for other in range(begin, min(place, begin + most)):
-            left = np.int64(keys[other] & mask)
-            same = True
-            for value in range(first, first + rows):
-                same &= signatures[left, value] == signatures[right, value]
-            if same:
-                if count < out.shape[0]:
-                    out[count] = (np.uint64(left) << BITS) | np.uint64(right)
-                count += 1
+    count, begin, num_keys = 0, 0, keys.shape[0]
+    while begin < num_keys:
+        end = begin + 1
+        while end < num_keys and keys[order[end]] == keys[order[begin]]:
+            end += 1
+        if end - begin > 1:
+            bucket = np.sort(order[begin:end])
+            order[begin:end] = bucket
+            for place in range(1, end - begin):
+                for other in range(min(place, most)):
+                    if count < out.shape[0]:
+                        out[count] = (np.uint64(bucket[other]) << BITS) | np.uint64(bucket[place])
+                    count += 1
+        begin = end
     return count
 
 

@@ -40,6 +40,7 @@ class Sketches:
     """MinHash values, `num_perm` columns."""
     contents: "NDArray[np.uint64]"
     """Equal for texts of the same words in the same order (but for one in 2^64)."""
+    num_words: "NDArray[np.int64]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,30 +111,25 @@ class Shingling:
 
         signatures = np.empty((len(texts), num_perm), dtype=np.uint32)
         contents = np.empty(len(texts), dtype=np.uint64)
+        num_words = np.empty(len(texts), dtype=np.int64)
         for start in range(0, len(texts), _BATCH):
             part = slice(start, start + _BATCH)
-            self._sketch(texts[part], signatures[part], contents[part])
-        return Sketches(signatures, contents)
+            self._sketch(texts[part], Sketches(signatures[part], contents[part], num_words[part]))
+        return Sketches(signatures, contents, num_words)
 
-    def _sketch(
-        self,
-        texts: Sequence[str],
-        signatures: "NDArray[np.uint32]",
-        contents: "NDArray[np.uint64]",
-    ) -> None:
+    def _sketch(self, texts: Sequence[str], into: Sketches) -> None:
         import numpy as np
 
         from usersim import shingle_kernel as kernel
 
-        counts = np.empty(len(texts), dtype=np.int64)
-        permutations = _permutations(signatures.shape[1])
-        out = (signatures, contents, counts)
-        kernel.sketch(_packed(texts), _table(), self.words, permutations, out)
-        for i in np.flatnonzero(counts == 0).tolist():
-            contents[i] = _wordless(texts[i])
-            sketch = _empty_sketch(signatures.shape[1]).copy()
-            sketch.update(int(contents[i]) & 0xFFFFFFFF)  # affine32 permutes 32-bit values
-            signatures[i] = sketch.hashvalues
+        num_perm = into.signatures.shape[1]
+        out = (into.signatures, into.contents, into.num_words)
+        kernel.sketch(_packed(texts), _table(), self.words, _permutations(num_perm), out)
+        for i in np.flatnonzero(into.num_words == 0).tolist():
+            into.contents[i] = _wordless(texts[i])
+            sketch = _empty_sketch(num_perm).copy()
+            sketch.update(int(into.contents[i]) & 0xFFFFFFFF)  # affine32 permutes 32-bit values
+            into.signatures[i] = sketch.hashvalues
 
     def _runs(self, text: str) -> Iterator[str]:
         found = words(text) or [text.casefold().strip()]

@@ -1,0 +1,58 @@
+"""Where pieces of work are done: one after another here, or on all cores of this machine."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Protocol, TypeVar
+
+from usersim.errors import WorldError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class Spread(Protocol):
+    """Does `work` on every task and yields the results in the tasks' order."""
+
+    def __call__(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """The results, in the tasks' order."""
+        ...
+
+
+def in_turn(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+    """One after another, in this process."""
+    return map(work, tasks)
+
+
+class Processes:
+    """On several processes, each of which does one task at a time.
+
+    Raises WorldError when one of them is killed; `work` that finds its results on disk and leaves
+    them loses nothing then.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __call__(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """Start the processes, and stop them after the last result."""
+        # Spawned: a fork of a process that has threads (Arrow, fastText) may hang.
+        with ProcessPoolExecutor(self.number, mp_context=get_context("spawn")) as pool:
+            try:
+                yield from pool.map(work, tasks)
+            except BrokenProcessPool as error:
+                raise WorldError(
+                    "a worker process was killed (out of memory?): the same command goes on"
+                ) from error
+
+
+def here(num_tasks: int, num_rows: int) -> Spread:
+    """All cores when there is enough to do, else this process: a process takes seconds to start."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    number = min(cores or 1, num_tasks)
+    return Processes(number) if number > 1 and num_rows >= ROWS_FOR_PROCESSES else in_turn
+
+
+ROWS_FOR_PROCESSES = 20_000

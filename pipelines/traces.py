@@ -1,0 +1,155 @@
+"""What deduplication remembers of conversations: a row each, on disk, without the texts.
+
+A part is one Parquet file of conversations and, elsewhere, its traces: a table (ids, contents, what
+the keep rule looks at) and for each unit a matrix of MinHash signatures (`.npy`, memory-mapped when
+read, never unpickled). Traces of what a run kept lie in its `curated/index`: that is the index
+which later runs are deduplicated against.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from usersim.conversation import Conversation
+from usersim.files import fingerprint, whole_file, write_table
+from usersim.shingling import Shingling
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+Turns = Sequence[tuple[str, str]]
+"""(role, text) of a conversation, without the system message."""
+
+
+def _user_side(turns: Turns) -> str:
+    return "\n".join(text for role, text in turns if role == "user")
+
+
+def _opener(turns: Turns) -> str:
+    return turns[0][1]
+
+
+UNITS: dict[str, Callable[[Turns], str]] = {
+    "opener": _opener,
+    "first_round": lambda turns: "\n".join(text for _, text in turns[:2]),
+    "user_side": _user_side,
+    "dialogue": lambda turns: "\n".join(text for _, text in turns),
+}
+"""What two conversations are compared by."""
+
+ALWAYS = ("opener", "user_side")  # exact repeats of these are always looked for
+SMALL = 4096  # bytes: such a matrix is read, a larger one mapped
+
+USER_PART = {"first_round": "opener", "dialogue": "user_side"}
+"""What the user said of a unit in which the assistant speaks too."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceShape:
+    """Which units are sketched and how; traces of other shapes cannot be compared."""
+
+    shingling: Shingling
+    num_perm: dict[str, int]
+    """Length of the signatures, by unit."""
+
+    @property
+    def print(self) -> str:
+        """The same for traces that can be compared."""
+        return fingerprint(["traces 1", self.shingling.words, self.num_perm])
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """The traces of one part."""
+
+    table: "pa.Table"
+    """`id`, `record`, `faults`, and for each unit `UNIT` (contents) and `UNIT_words`."""
+    signatures: "dict[str, NDArray[np.uint32]]"
+    """By unit, one row a conversation."""
+    turns: Callable[[Sequence[int]], list[Turns]]
+    """The turns of some rows, from wherever they are."""
+    is_old: bool = False
+    """Kept earlier: such rows stay whatever comes."""
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @classmethod
+    def of(
+        cls, conversations: Sequence[Conversation], faults: Sequence[int], shape: TraceShape
+    ) -> "Traces":
+        """Made of conversations; `faults` counts what the rules have against each."""
+        import pyarrow as pa
+
+        turns: list[Turns] = [[(m.role, m.content) for m in c.turns] for c in conversations]
+        columns: dict[str, Any] = {
+            "id": pa.array([c.id for c in conversations], pa.string()),
+            # Decides between two records of one id.
+            "record": pa.array([fingerprint(c.to_row()) for c in conversations], pa.string()),
+            "faults": pa.array(faults, pa.int32()),
+        }
+        signatures = {}
+        for unit in (name for name in UNITS if name in {*shape.num_perm, *ALWAYS}):
+            texts = [UNITS[unit](each) for each in turns]
+            sketches = shape.shingling.sketches(texts, shape.num_perm.get(unit, 1))
+            columns |= {unit: sketches.contents, f"{unit}_words": sketches.num_words}
+            if unit in shape.num_perm:
+                signatures[unit] = sketches.signatures
+        return cls(pa.table(columns), signatures, lambda rows: [turns[i] for i in rows])
+
+    def load(self) -> "Traces":
+        """Itself: what is in memory needs no reading."""
+        return self
+
+    def where(self, kept: "NDArray[np.bool_]") -> "Traces":
+        """Those of some rows; they can be written, but their turns are elsewhere now."""
+        signatures = {unit: matrix[kept] for unit, matrix in self.signatures.items()}
+        return Traces(self.table.filter(kept), signatures, self.turns)
+
+    def write(self, stem: Path) -> None:
+        """Write `STEM.parquet` and a `STEM.UNIT.npy` for each unit."""
+        import numpy as np
+
+        for unit, matrix in self.signatures.items():
+            with whole_file(Path(f"{stem}.{unit}.npy")) as temporary, temporary.open("wb") as file:
+                np.save(file, matrix, allow_pickle=False)
+        write_table(Path(f"{stem}.parquet"), self.table)  # last: what is there is whole
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file of conversations, and the stem of the names of its traces' files."""
+
+    texts: Path
+    stem: Path
+    units: tuple[str, ...]
+    is_old: bool = False
+
+    def load(self) -> Traces:
+        """The traces, their signatures memory-mapped."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(f"{self.stem}.parquet")
+        signatures = {unit: _mapped(Path(f"{self.stem}.{unit}.npy")) for unit in self.units}
+        return Traces(table, signatures, self._turns, self.is_old)
+
+    def _turns(self, rows: Sequence[int]) -> list[Turns]:
+        import pyarrow.parquet as pq
+
+        column = pq.read_table(self.texts, columns=["messages"])["messages"].take(list(rows))
+        return [
+            [(m["role"], m["content"]) for m in messages if m["role"] != "system"]
+            for messages in column.to_pylist()
+        ]
+
+
+def _mapped(path: Path) -> "NDArray[np.uint32]":
+    import numpy as np
+
+    # A matrix without rows cannot be mapped.
+    mode: Any = "r" if path.stat().st_size > SMALL else None
+    found: NDArray[np.uint32] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    return found
