@@ -42,6 +42,9 @@ chat: setup ## Talk to a model of the run
 	@$(BIN)/realchat chat --run $(RUN)
 dashboard: setup ## Look at the runs in the browser: live runs, every conversation, marks of your own
 	@$(BIN)/realchat dashboard runs
+.PHONY: bench-dashboard
+bench-dashboard: setup ## Pages and searches over a million conversations, as one JSON line
+	@$(BIN)/python benchmarks/dashboard.py
 doctor: setup ## What this machine has, and what to do about what is missing
 	@$(BIN)/realchat doctor
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 import typer
 
 from pipelines import persona_verbs
+from pipelines.compare_verb import compare
 from pipelines.dashboard.command import dashboard
 from pipelines.failures import DEBUG, explained
 from pipelines.plan_verb import plan
@@ -316,6 +317,7 @@ def export(
 
 
 persona_verbs.add_to(app, guarded)
+app.command()(guarded(compare))
 app.command()(guarded(dashboard))
 
 

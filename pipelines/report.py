@@ -85,12 +85,13 @@ def render(view: RunView, surface: Context | None, surface_kept: Context | None)
         "versions": view.table("versions"),
         "definitions": (surface or {}).get("definitions", {}),
     }
-    page = _environment().get_template("report.html").render(context)
+    page = environment().get_template("report.html").render(context)
     # A record may hold half of a surrogate pair, which is no text that a file can hold.
     return page.encode("utf-8", "replace").decode()
 
 
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """Templates of this folder, escaping whatever they are filled with."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -46,6 +46,8 @@ class RunView:
     root: Path
     metrics: dict[str, Any] = field(default_factory=dict)
     recipe: str = ""
+    fidelity: dict[str, Any] = field(default_factory=dict)
+    """fidelity.json, where it was measured."""
     people: list[Conversation] = field(default_factory=list)
     simulated: list[Conversation] = field(default_factory=list)
     kept: list[Conversation] = field(default_factory=list)
@@ -73,6 +75,8 @@ class RunView:
         metrics = view._read(root / "metrics.json", read_json)
         view.metrics = metrics if isinstance(metrics, dict) else {}
         view.recipe = view._read(root / "recipe.yaml", _text) or ""
+        fidelity = view._read(root / "fidelity.json", read_json)
+        view.fidelity = fidelity if isinstance(fidelity, dict) else {}
         return view
 
     def at(self, *keys: str) -> Any:

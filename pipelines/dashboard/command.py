@@ -1,4 +1,4 @@
-"""The verbs `realchat dashboard` and `realchat compare`."""
+"""The verb `realchat dashboard`."""
 
 from pathlib import Path
 from typing import Annotated

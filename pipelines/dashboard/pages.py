@@ -274,6 +274,19 @@ def _answer(opened: Any) -> str:
     return next((m["content"] for m in opened.messages if m["role"] == "assistant"), "")
 
 
+def compare(request: "Request") -> "Response":
+    """Two runs' figures side by side, the differences marked that are more than chance."""
+    from pipelines.compare import compare_runs
+    from pipelines.compare_page import body
+
+    folders = request.app.state.shelf.folders()
+    chosen = [request.query_params.get(key, "") for key in ("a", "b")]
+    both = all(name in folders for name in chosen)
+    found = compare_runs(*(folders[name] for name in chosen)) if both else None
+    shown = body(found) if found else None
+    return _page("compare.html", active="compare", chosen=chosen, names=list(folders), shown=shown)
+
+
 def report(request: "Request") -> "Response":
     """The run's report.html, as it is."""
     from starlette.exceptions import HTTPException
@@ -309,6 +322,7 @@ def failed(_: "Request", error: Exception) -> "Response":
 ROUTES: tuple[tuple[str, Any, list[str]], ...] = (
     ("/", runs, ["GET"]),
     ("/answers", answers, ["GET"]),
+    ("/compare", compare, ["GET"]),
     ("/report.css", stylesheet, ["GET"]),
     ("/runs/{run}", overview, ["GET"]),
     ("/runs/{run}/conversations", conversations, ["GET"]),
