@@ -9,10 +9,12 @@ one that it truly resembles, never for resembling something dropped.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import Field
 
+from pipelines.dedup_index import kept_earlier
 from pipelines.near import Likeness, Loadable, near_pairs
 from pipelines.spread import Spread, in_turn
 from pipelines.traces import UNITS, Traces, TraceShape
@@ -57,6 +59,12 @@ class DedupSettings(Settings):
     )
     max_short_openers: int = Field(
         5, ge=1, description="how many conversations one short opener may open"
+    )
+
+    against: tuple[Path, ...] = Field(
+        (),
+        description="runs, corpora or Parquet files kept earlier, or trained on: what resembles a "
+        "conversation of theirs goes",
     )
 
     @property
@@ -210,7 +218,10 @@ def deduplicate(
     """
     conversations = [candidate.conversation for candidate in candidates]
     own = Traces.of(conversations, [c.faults for c in candidates], settings.shape)
-    return duplicates_among([own], settings, spread)
+    old = kept_earlier(settings.against, settings.shape)
+    before = sum(len(part.load()) for part in old)
+    found = duplicates_among([*old, own], settings, spread)
+    return {place - before: duplicate for place, duplicate in found.items()}
 
 
 def duplicates_among(

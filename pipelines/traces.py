@@ -7,7 +7,7 @@ which later runs are deduplicated against.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +104,9 @@ class Traces:
         """Itself: what is in memory needs no reading."""
         return self
 
-    def where(self, kept: "NDArray[np.bool_]") -> "Traces":
-        """Those of some rows; they can be written, but their turns are elsewhere now."""
-        signatures = {unit: matrix[kept] for unit, matrix in self.signatures.items()}
-        return Traces(self.table.filter(kept), signatures, self.turns)
+    def kept_earlier(self) -> "Traces":
+        """The same, as rows that stay."""
+        return replace(self, is_old=True)
 
     def write(self, stem: Path) -> None:
         """Write `STEM.parquet` and a `STEM.UNIT.npy` for each unit."""
