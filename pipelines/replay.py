@@ -83,7 +83,7 @@ async def replay_async(
     settings, user, assistant, *_, fingerprint, seed = simulation(recipe, run)
     if changed := list(_changed_recipe(run, recipe)):  # its ids would be others
         return Replay(identity, "inputs changed", changed=changed)
-    agenda = Agenda(settings, fingerprint, seed)
+    agenda = Agenda.of(settings, fingerprint, seed, root)
     plan, shard = find(agenda, identity)
     names = (model_name(user), model_name(assistant))
     if changed := list(_changed_inputs(run, agenda, shard, plan, names)):
