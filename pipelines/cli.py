@@ -20,6 +20,7 @@ from pipelines.publish_options import PublishOptions, asked
 from pipelines.replay_verb import replay
 from pipelines.stage_table import STAGES, Stage, stage_named
 from usersim.errors import InputError
+from usersim.gauges import PORT
 
 if TYPE_CHECKING:
     from pipelines.recipe import Recipe
@@ -188,25 +189,38 @@ def stage_verb(stage: Stage) -> Callable[..., None]:
     return verb
 
 
-def simulate(
-    overrides: Overrides = None,
-    recipe: RecipePath = None,
-    run: RunPath = None,
-    redo: Redo = False,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulateOptions:
+    """What the stage's verb can be asked, with what only `simulate` has."""
+
+    overrides: Overrides = None
+    recipe: RecipePath = None
+    run: RunPath = None
+    redo: Redo = False
     extend: Annotated[
         int | None,
         typer.Option(metavar="N", help="Let a run grow to N conversations; keep what it has."),
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """The stage's verb, and a way to add conversations to a run."""
-    if extend is not None:
+    ] = None
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Serve Prometheus metrics on this port of localhost."),
+    ] = None
+    debug: Debug = False
+
+
+@asked
+def simulate(options: SimulateOptions) -> None:
+    """The stage's verb, a way to add conversations to a run, and one to watch it."""
+    overrides, run = options.overrides, options.run
+    if options.metrics_port is not None:
+        os.environ[PORT] = str(options.metrics_port)  # the stage's own process serves them
+    if options.extend is not None:
         from pipelines.grow import extend as grow
 
-        if recipe or redo:
+        if options.recipe or options.redo:
             raise InputError("--extend goes on with a run as it is: leave out --recipe and --redo")
-        grow(opened(Options(None, run), overrides)[1], extend, overrides or ())
-    stage_verb(stage_named("simulate"))(overrides, recipe, run, redo)
+        grow(opened(Options(None, run), overrides)[1], options.extend, overrides or ())
+    stage_verb(stage_named("simulate"))(overrides, options.recipe, run, options.redo)
 
 
 for each in STAGES:

@@ -15,7 +15,9 @@ from usersim.conversation import Role
 from usersim.engine import Engine
 from usersim.engines import EngineSpec, model_name, open_engine
 from usersim.errors import EngineDead, WorldError
+from usersim.gauges import Snapshot, WorkerState, exposed
 from usersim.journal import Ending, sole_owner
+from usersim.orphans import marked, reap
 from usersim.outcome import Lineage, Spent
 from usersim.plan import Agenda, SamplingSettings, SimulateSettings
 from usersim.progress import Track, track
@@ -96,7 +98,9 @@ async def open_engines(
         stack.push_async_callback(made.close)
         return made
 
-    results = await asyncio.gather(*map(opened, wanted.values()), return_exceptions=True)
+    reap()  # an engine whose owner was killed may hold the memory that these need
+    with marked():
+        results = await asyncio.gather(*map(opened, wanted.values()), return_exceptions=True)
     engines: dict[Role, Engine] = {}
     for role, result in zip(wanted, results, strict=True):
         if isinstance(result, BaseException):
@@ -125,7 +129,8 @@ class Session:
         self._stopping.abort = lambda: [task.cancel() for task in workers]
         clock = asyncio.create_task(self._keep_time(before))
         try:
-            await all_or_first_error(workers)
+            with exposed(self._snapshot):
+                await all_or_first_error(workers)
         except EngineDead as error:
             raise WorldError(self._unfinished(f"an engine died: {error}")) from error
         finally:
@@ -161,6 +166,17 @@ class Session:
         user, assistant = (self._simulator.pace.tokens[r] / elapsed for r in ("user", "assistant"))
         self._bar.note(f"{user:.0f} user + {assistant:.0f} assistant tokens/s")
         self._bar.advance()
+
+    def _snapshot(self) -> Snapshot:
+        pace, settings = self._simulator.pace, self._books.agenda.settings
+        return Snapshot(
+            planned=settings.conversations,
+            ended=self._books.ended,
+            failures=self._errors,
+            transient_retries=pace.transient_retries,
+            seconds_left=self._bar.remaining_seconds,
+            workers={"local": WorkerState(dict(pace.tokens), pace.in_flight)},
+        )
 
     async def _keep_time(self, before: Spent) -> None:
         while True:
