@@ -18,6 +18,7 @@ from pipelines.machine import (
     package_version,
     providers,
 )
+from usersim.engines import CPU_GROUP, EngineSpec
 
 State = Literal["ok", "note", "warning", "missing"]
 MARKS: dict[State, str] = {"ok": "ok", "note": "--", "warning": "!!", "missing": "XX"}
@@ -165,7 +166,7 @@ def look_at_disk() -> list[Finding]:
 
 
 def look_at_knobs() -> list[Finding]:
-    """Settings in the environment that change how fast a CPU run is."""
+    """What makes a CPU engine fast, as it is set by default; and what the environment says."""
     names = (
         "OMP_NUM_THREADS",
         "VLLM_CPU_KVCACHE_SPACE",
@@ -174,7 +175,29 @@ def look_at_knobs() -> list[Finding]:
     )
     given = [f"{name}={os.environ[name]}" for name in names if name in os.environ]
     found = ", ".join(given) or "none set; stages set what they need themselves"
-    return [Finding("knobs", found), Finding("python", platform.python_version())]
+    return [
+        *(Finding(f"engine {knob}", text, "note") for knob, text in engine_knobs().items()),
+        Finding("knobs", found),
+        Finding("python", platform.python_version()),
+    ]
+
+
+def engine_knobs() -> dict[str, str]:
+    """The settings that matter on a CPU: their defaults, and why they are so."""
+    spec, gib = EngineSpec(), EngineSpec().kv_cache_gb
+    return {
+        "threads": f"{spec.threads} an engine (engines.*.threads): threads of one engine wait for"
+        " each other; more cores are better used by more engines (replicas)",
+        "kv cache": f"{gib:g} GiB an engine (engines.*.kv_cache_gb): {_kv_tokens(gib):,} tokens of"
+        f" a 135M model, for {spec.max_num_seqs} turns at once (max_num_seqs) and their prefixes",
+        "prefill": f"new turns enter {CPU_GROUP} at a time while there are slots to spare"
+        " (engines.*.group): steps that mix prompts into decoding are dear on a CPU",
+    }
+
+
+def _kv_tokens(gib: float) -> int:
+    """Tokens in a KV cache of SmolLM2-135M: 30 layers, 3 heads of 64, keys and values in bf16."""
+    return int(gib * GIB / (30 * 3 * 64 * 2 * 2)) // 1000 * 1000
 
 
 def _space(subject: str, path: Path) -> Finding:

@@ -12,16 +12,17 @@ recipe is told at once, each with its place, and an unknown key with the nearest
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from assistant.train import AssistantSettings
 from pipelines.corpus import CorpusSettings
 from pipelines.curate import CurateSettings
 from pipelines.stage_table import STAGES, Stage, stage_named
+from usersim.adapters import FOLDER as ADAPTER
 from usersim.engines import EngineSpec
 from usersim.errors import InputError
 from usersim.files import fingerprint
@@ -51,6 +52,11 @@ class RoleEngine(EngineSpec):
 class Engines(Settings):
     """Where the two speakers run."""
 
+    placement: Literal["two_engines", "one_engine"] = Field(
+        "two_engines",
+        description="vllm: an engine for each role; or one for both, UserGPT as an adapter over the"
+        " assistant's model, which is dear on a CPU",
+    )
     user: RoleEngine = RoleEngine()
     assistant: RoleEngine = RoleEngine()
 
@@ -81,6 +87,23 @@ class Recipe(Settings):
         wanted = {_stage_of(name).name for name in names}
         return tuple(s.name for s in STAGES if s.name in wanted)
 
+    @model_validator(mode="after")
+    def _one_engine_can_be(self) -> Self:
+        user, assistant = self.engines.user, self.engines.assistant
+        if self.engines.placement != "one_engine":
+            return self
+        if {user.kind, assistant.kind} != {"vllm"} or user.replicas + assistant.replicas > 2:
+            raise ValueError(
+                "engines.placement: one_engine is for two roles on one vllm, unreplicated"
+            )
+        models = (user.model or self.models.user, assistant.model or self.models.assistant)
+        if models[0] != models[1]:
+            raise ValueError(
+                "engines.placement: one_engine needs one model under both roles, not"
+                f" {models[0]} and {models[1]}"
+            )
+        return self
+
     @classmethod
     def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
         """A file's recipe, with `KEY=VALUE` overrides. Raises InputError naming every problem."""
@@ -107,6 +130,8 @@ class Recipe(Settings):
     def user_engine(self, trained: Path, logs: Path) -> EngineSpec:
         """The engine of the user: the run's own UserGPT, unless the recipe names another."""
         spec = _spec(self.engines.user, str(trained), logs)
+        if self.engines.placement == "one_engine":
+            spec = self._as_adapter(spec, trained)
         if spec.name or self.engines.user.model:
             return spec
         # In the rows' lineage the folder's name, "user", would say nothing.
@@ -114,7 +139,16 @@ class Recipe(Settings):
 
     def assistant_engine(self, logs: Path) -> EngineSpec:
         """The engine that answers."""
-        return _spec(self.engines.assistant, self.models.assistant, logs)
+        spec = _spec(self.engines.assistant, self.models.assistant, logs)
+        return spec.model_copy(update={"shared": self.engines.placement == "one_engine"})
+
+    def _as_adapter(self, spec: EngineSpec, trained: Path) -> EngineSpec:
+        """UserGPT as the weights that its training changed, over the model of both roles."""
+        own = self.engines.user
+        changed: dict[str, Any] = {"shared": True, "opens": own.opens or "user"}
+        if not own.model:
+            changed |= {"model": self.models.user, "adapter": own.adapter or str(trained / ADAPTER)}
+        return spec.model_copy(update=changed)
 
     def to_table(self) -> dict[str, Any]:
         """The whole recipe, defaults included, as plain values."""

@@ -52,7 +52,7 @@ def simulation(
     user = recipe.user_engine(run.user_model, run.logs)
     keep_cast(recipe, run)
     return (
-        calibrated(recipe.simulate, Path(user.model)),
+        calibrated(recipe.simulate, Path(user.adapter or user.model)),
         user,
         recipe.assistant_engine(run.logs),
         run.root,

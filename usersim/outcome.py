@@ -118,6 +118,9 @@ class Tally:
     stop_reasons: Counter[str] = field(default_factory=Counter)
     guards: Counter[str] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
+    usage: dict[str, Counter[str]] = field(
+        default_factory=lambda: {"user": Counter(), "assistant": Counter()}
+    )
     opener_retries: int = 0
     truncated_answers: int = 0
     unanswered_turns: int = 0
@@ -139,6 +142,11 @@ class Tally:
         tokens["prompt"] += attempt.prompt_tokens
         tokens["cached"] += attempt.cached_tokens
         tokens["refused" if refused else attempt.role] += attempt.completion_tokens
+        self.usage[attempt.role].update(
+            prompt=attempt.prompt_tokens,
+            cached=attempt.cached_tokens,
+            completion=attempt.completion_tokens,
+        )
         if refused:
             self.guards[f"{attempt.role}:{attempt.reason}"] += 1
             self.opener_retries += attempt.position == 0
@@ -161,6 +169,7 @@ class Tally:
             "tokens_per_s": {role: tokens[role] / seconds for role in ("user", "assistant")},
             "prompt_tokens": tokens["prompt"],
             "cached_tokens": tokens["cached"],
+            "usage": {role: dict(self.usage[role]) for role in ("user", "assistant")},
             "cache_hit_rate": tokens["cached"] / tokens["prompt"] if tokens["prompt"] else 0.0,
             "stop_reasons": _sorted(self.stop_reasons),
             "guards": _sorted(self.guards),

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field
 
+from usersim.adapters import FOLDER, Adapter, save_adapter
 from usersim.chat_format import ChatFormat
 from usersim.checkpoints import CARD
 from usersim.conversation import Conversation, Role
@@ -197,7 +198,9 @@ def fit(
     trained = trainer.model
     if settings.lora_rank:
         # Merged in fp32 and rounded once; an engine serves merged weights at full speed.
+        adapter = Adapter.of(trained)
         trained = trained.float().merge_and_unload()
+        trained.adapter = adapter
     figures = FitFigures(
         steps=trainer.state.global_step,
         rows=len(rows),
@@ -246,6 +249,7 @@ def save_checkpoint(model: Any, chat: ChatFormat, out: Path, about: dict[str, An
         model.save_pretrained(str(temporary))
         tokenizer.save_pretrained(str(temporary))
         write_json(temporary / CARD, {"opens": chat.opens, **about})
+        save_adapter(model, temporary / FOLDER, {"opens": chat.opens, **about})
         shutil.rmtree(out, ignore_errors=True)
         temporary.rename(out)
     except OSError as error:

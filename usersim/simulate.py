@@ -13,7 +13,7 @@ from typing import Any
 from usersim.books import Books
 from usersim.conversation import Role
 from usersim.engine import Engine
-from usersim.engines import EngineSpec, model_name, open_engine
+from usersim.engines import EngineSpec, determinism, model_name, open_engine, open_shared, shares
 from usersim.errors import EngineDead, WorldError
 from usersim.gauges import Snapshot, WorkerState, exposed
 from usersim.journal import Ending, sole_owner
@@ -27,6 +27,7 @@ from usersim.talk import Drained, Simulator
 __all__ = ["EngineSpec", "SamplingSettings", "SimulateSettings", "simulate", "simulate_async"]
 
 ERRORS_BEFORE_RATE = 20  # conversations that must have ended before their error rate says anything
+PAID_FOR = ("prompt", "cached", "completion")
 SAVE_S = 2.0  # how often the time spent is written down: a kill loses at most this much of it
 
 
@@ -66,9 +67,32 @@ async def simulate_async(
         try:
             if books.publish_finished():
                 await _hold_missing(books, user, assistant)
-            return books.close_run()
+            figures = books.close_run()
+            return figures | about_engines({"user": user, "assistant": assistant}, figures["usage"])
         finally:
             books.close()
+
+
+def about_engines(
+    engines: dict[Role, EngineSpec | Engine], usage: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    """What can be promised of a second run, and what the tokens cost, where a price is known.
+
+    `usage` is prompt, cached and completion tokens by role; costs are by currency and role.
+    """
+    cost: dict[str, dict[str, float]] = {}
+    for role, engine in engines.items():
+        price = engine.price if isinstance(engine, EngineSpec) else None
+        if price is not None:
+            paid = price.of(**{key: usage[role].get(key, 0) for key in PAID_FOR})
+            cost.setdefault(price.currency, {})[role] = round(paid, 6)
+    told: dict[str, Any] = {"determinism": {r: determinism(e) for r, e in engines.items()}}
+    if cost:
+        told["cost"] = {
+            currency: by_role | {"total": round(sum(by_role.values()), 6)}
+            for currency, by_role in cost.items()
+        }
+    return told
 
 
 async def _hold_missing(
@@ -89,7 +113,13 @@ async def _hold_missing(
 async def open_engines(
     stack: AsyncExitStack, wanted: dict[Role, EngineSpec | Engine]
 ) -> dict[Role, Engine]:
-    """The engines, opened side by side; those opened here are closed with the stack."""
+    """The engines, opened side by side or as one; those opened here are closed with the stack."""
+    specs = {role: engine for role, engine in wanted.items() if isinstance(engine, EngineSpec)}
+    if len(specs) == len(wanted) and shares(specs.values()):
+        together = await asyncio.to_thread(open_shared, specs)
+        for engine in together.values():
+            stack.push_async_callback(engine.close)
+        return dict(together)
 
     async def opened(engine: EngineSpec | Engine) -> Engine:
         if not isinstance(engine, EngineSpec):

@@ -146,6 +146,41 @@ def test_engines_take_the_models_of_the_recipe(tmp_path):
     assert recipe.assistant_engine(tmp_path).threads == 2
 
 
+ONE = ["engines.placement=one_engine", "engines.assistant.replicas=1"]
+
+
+def test_two_roles_on_one_engine_share_a_model_and_differ_by_an_adapter(tmp_path):
+    recipe = Recipe.load(DEFAULT, ONE)
+    user = recipe.user_engine(tmp_path / "user", tmp_path)
+    assistant = recipe.assistant_engine(tmp_path)
+    assert user.shared
+    assert assistant.shared
+    assert user.model == assistant.model == recipe.models.assistant
+    assert (user.adapter, assistant.adapter) == (str(tmp_path / "user" / "adapter"), "")
+    assert (user.opens, user.name) == ("user", f"usergpt-{recipe.models.user}")
+
+
+def test_one_shared_checkpoint_needs_no_adapter(tmp_path):
+    both = ["engines.user.model=./mine", "engines.assistant.model=./mine"]
+    recipe = Recipe.load(DEFAULT, [*ONE, *both])
+    user = recipe.user_engine(tmp_path, tmp_path)
+    assert (user.model, user.adapter, user.opens) == ("./mine", "", "user")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["models.assistant=some/model", "engines.assistant.replicas=2", "engines.user.kind=endpoint"],
+)
+def test_one_engine_is_refused_where_it_cannot_be(override):
+    with pytest.raises(InputError, match="one_engine"):
+        Recipe.load(DEFAULT, [*ONE, override])
+
+
+def test_prices_and_groups_change_no_conversation():
+    changes = ("engines.assistant.price={prompt: 1, completion: 2}", "engines.user.group=4")
+    assert changed(*changes) == set()
+
+
 tables = st.recursive(
     st.integers() | st.text(max_size=5) | st.booleans(),
     lambda inner: st.dictionaries(st.text("abc", min_size=1, max_size=2), inner, max_size=3),

@@ -1,5 +1,7 @@
 """Engines: the model in this process, a server elsewhere, or a script. One function opens them."""
 
+import os
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -10,6 +12,28 @@ from usersim.conversation import Role
 from usersim.engine import Engine
 from usersim.errors import InputError
 from usersim.settings import Settings
+
+CPU_GROUP = 32
+"""Turns that a CPU engine with slots to spare admits together, unless a spec says otherwise."""
+Determinism = Literal["text", "plan"]
+"""What a second run of the same plan gives: the same text, or the same plan and other words."""
+
+
+class Price(Settings):
+    """What a vendor asks for a million tokens."""
+
+    prompt: float = Field(ge=0, description="of a million prompt tokens")
+    completion: float = Field(ge=0, description="of a million tokens written")
+    cached: float | None = Field(
+        None, ge=0, description="of a million prompt tokens that were cached; default: as `prompt`"
+    )
+    currency: str = Field("USD", description="in which these are")
+
+    def of(self, prompt: int, cached: int, completion: int) -> float:
+        """The price of so many tokens; `cached` of the prompt's were cached."""
+        cached_price = self.prompt if self.cached is None else self.cached
+        fresh = (prompt - cached) * self.prompt
+        return (fresh + cached * cached_price + completion * self.completion) / 1e6
 
 
 class EngineSpec(Settings):
@@ -27,7 +51,14 @@ class EngineSpec(Settings):
         None, description="whose turn it writes; default: what its checkpoint says"
     )
     context_tokens: int = Field(2048, ge=64, description="prompt and completion together")
+    shared: bool = Field(
+        False, description="vllm: one engine with the other role; see engines.placement"
+    )
+    adapter: str = Field("", description="vllm: folder of LoRA weights on top of `model`")
     max_num_seqs: int = Field(64, ge=1, description="completions that run at once")
+    group: int = Field(
+        0, ge=0, description="vllm: turns admitted together; 0: what is best for the device"
+    )
     replicas: int = Field(1, ge=1, description="vllm: engines of this model, side by side")
     threads: int = Field(1, ge=1, description="vllm on CPU: cores of this engine")
     cores: str = Field("", description="vllm on CPU: core ids to bind to, as 0-3,6; default: none")
@@ -42,6 +73,12 @@ class EngineSpec(Settings):
     )
     timeout_s: float = Field(120.0, gt=0, description="endpoint: longest wait for one completion")
     retries: int = Field(5, ge=0, description="endpoint: tries more after a transient error")
+    end_token_id: int | None = Field(
+        None, description="endpoint: id of the token by which UserGPT leaves, for `logit_bias`"
+    )
+    price: Price | None = Field(
+        None, description="endpoint: what its tokens cost; default: nothing"
+    )
     log_dir: Path | None = Field(None, description="vllm: folder of its log; default: no log")
 
     @property
@@ -56,6 +93,34 @@ class EngineSpec(Settings):
 def model_name(engine: EngineSpec | Engine) -> str:
     """The name of an engine's model, opened or not."""
     return engine.display_name if isinstance(engine, EngineSpec) else engine.model
+
+
+def determinism(engine: EngineSpec | Engine) -> Determinism:
+    """What can be promised of a second run with this engine.
+
+    vLLM's sums depend on what else is in the batch (unless VLLM_BATCH_INVARIANT is set, on devices
+    that have such kernels), and nobody knows what a server does.
+    """
+    if not isinstance(engine, EngineSpec):
+        return getattr(engine, "determinism", "plan")
+    invariant = engine.kind == "vllm" and os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1"
+    return "text" if invariant or engine.kind == "scripted" else "plan"
+
+
+def shares(specs: Iterable[EngineSpec]) -> bool:
+    """Whether these roles are speakers on one engine."""
+    return all(spec.shared and spec.kind == "vllm" for spec in specs)
+
+
+def open_shared(specs: Mapping[Role, EngineSpec]) -> dict[Role, Engine]:
+    """One engine for several roles: one checkpoint, each role with its own adapter, or none.
+
+    The first spec says how it runs. Raises as `open_engine` does, and InputError for two
+    checkpoints or replicas.
+    """
+    from usersim.engines.vllm_engine import VllmEngine
+
+    return dict(VllmEngine.open_shared(specs))
 
 
 def open_engine(spec: EngineSpec) -> Engine:

@@ -2,8 +2,9 @@
 
 Transient failures (no connection, timeout, 408, 409, 429, 5xx) are tried again with exponential
 backoff and full jitter (each pause is drawn from 0 to a doubling cap, or what `Retry-After` asks
-for), other refusals are final. The API key comes from an environment variable and appears in no
-message, log or error.
+for), other refusals are final. How many requests are sent at once follows what the server can take
+(`limit`); while one waits because it was asked to, no other is sent. The API key comes from an
+environment variable and appears in no message, log or error.
 """
 
 import asyncio
@@ -11,11 +12,13 @@ import json
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 from usersim.conversation import Message
 from usersim.engine import Completion, Sampling
+from usersim.engines.limit import AdaptiveLimit
 from usersim.errors import DeterministicError, EngineDead, InputError, TransientError
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 PAUSE_S = 0.5  # cap of the first pause
 LONGEST_PAUSE_S = 30.0
 TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+NO_ROOM = {429, 503, 529}
+"""Too many requests, unavailable, overloaded: fewer at once would have been answered."""
 DETAIL = 300  # characters of a server's refusal that are worth showing
 
 # What servers say when a prompt does not fit: OpenAI's code, vLLM's and llama.cpp's words.
@@ -58,7 +63,7 @@ class EndpointEngine:
         self._spec = spec
         self._client = client
         self._pause = pause
-        self._slots = asyncio.Semaphore(spec.max_num_seqs)
+        self.limit = AdaptiveLimit(spec.max_num_seqs)
 
     @classmethod
     def open(cls, spec: "EngineSpec", pause: Pause = jittered_pause) -> Self:
@@ -98,14 +103,29 @@ class EndpointEngine:
         body = self._body(messages, sampling)
         tries = 0
         while True:
+            ticket = await self.limit.enter()
             try:
-                async with self._slots:
-                    return await self._post(body)
+                completion = await self._post(body)
             except _Later as later:
                 tries += 1
-                if tries > self._spec.retries:
-                    raise later.final from later
-                await self._pause(tries, later.asked_s)
+                await self._stand_back(later, ticket, tries)
+            except BaseException:
+                self.limit.leave()
+                raise
+            else:
+                self.limit.answered()
+                self.limit.leave()
+                return completion
+
+    async def _stand_back(self, later: "_Later", ticket: int, tries: int) -> None:
+        """Pause before the next try, all others too where the server asks for it; or give up."""
+        if later.no_room:
+            self.limit.refused(ticket)
+        with self.limit.shut() if later.asked_s is not None else nullcontext():
+            self.limit.leave()
+            if tries > self._spec.retries:
+                raise later.final from later
+            await self._pause(tries, later.asked_s)
 
     async def _post(self, body: dict[str, Any]) -> Completion:
         import httpx
@@ -133,7 +153,8 @@ class EndpointEngine:
         status, text = response.status_code, response.text[:DETAIL]
         what = f"{self._spec.url} answered {status}: {text}"
         if status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _Later(TransientError(what), _seconds(response.headers.get("retry-after")))
+            asked_s = _seconds(response.headers.get("retry-after"))
+            return _Later(TransientError(what), asked_s, no_room=status in NO_ROOM)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             name = self._spec.key_variable or "key_variable (not set in the recipe)"
             return DeterministicError(f"{what}; the key comes from {name}", "not_authorized")
@@ -155,6 +176,8 @@ class EndpointEngine:
             body["min_tokens"] = sampling.min_tokens
         if sampling.repetition_penalty != 1:
             body["repetition_penalty"] = sampling.repetition_penalty
+        if sampling.end_bias and self._spec.end_token_id is not None:
+            body["logit_bias"] = {str(self._spec.end_token_id): _within(sampling.end_bias)}
         if sampling.schema:
             wanted = {"name": "answer", "schema": json.loads(sampling.schema), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": wanted}
@@ -165,13 +188,24 @@ class EndpointEngine:
         await self._client.aclose()
 
 
+def _within(bias: float) -> float:
+    """The OpenAI API takes biases from -100 (never) to 100."""
+    return max(-100.0, min(100.0, bias))
+
+
 class _Later(Exception):
     """Worth another try; `final` is what to raise when there are no more."""
 
-    def __init__(self, final: TransientError | EngineDead, asked_s: float | None = None) -> None:
+    def __init__(
+        self,
+        final: TransientError | EngineDead,
+        asked_s: float | None = None,
+        no_room: bool = False,
+    ) -> None:
         super().__init__(str(final))
         self.final = final
         self.asked_s = asked_s
+        self.no_room = no_room
 
 
 def _authorization(variable: str) -> dict[str, str]:

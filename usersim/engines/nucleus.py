@@ -1,7 +1,7 @@
 """Sampling for vLLM on the CPU: the nucleus' own distribution, without sorting the vocabulary.
 
-vLLM's own top-p sorts all logits of every row, which on a CPU halves the speed of a small model
-(measured: 241 against 454 tokens/s of a 135M model with 49,152 tokens, 64 at once, one thread).
+vLLM's own top-p sorts all logits of every row, which on a CPU takes about as long as a small model
+itself (`python -m benchmarks.engine_options --only "vLLM's top-p"` measures it).
 Here the likeliest `CANDIDATES` tokens of a row are found by a partial selection; their
 probabilities are taken under the whole row's normaliser, so that the nucleus among them is the
 exact one. A row whose nucleus is larger than that is looked at again with `WIDER` times as many, up

@@ -36,6 +36,8 @@ def as_completion(answer: Answer, messages: Sequence[Message], sampling: Samplin
 class ScriptedEngine:
     """Says what `script(messages, sampling)` says."""
 
+    determinism = "text"
+
     def __init__(self, script: Script, model: str = "scripted", context_tokens: int = 4096) -> None:
         self._script = script
         self._model = model

@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -263,3 +264,65 @@ def test_names_in_lineage_hold_no_paths():
     assert EngineSpec(model="/home/me/runs/demo/models/user").display_name == "user"
     assert EngineSpec(model="runs/demo/models/user").display_name == "user"
     assert EngineSpec(model="./user", name="UserGPT").display_name == "UserGPT"
+
+
+def talk_to(url, times, pause, **changed):
+    """The engine after `times` completions asked for at once."""
+
+    async def run():
+        engine = EndpointEngine.open(spec(url, **changed), partial(pause, lambda: engine))
+        try:
+            asked = (engine.complete(HELLO, Sampling()) for _ in range(times))
+            assert len(await asyncio.gather(*asked)) == times
+        finally:
+            await engine.close()
+        return engine
+
+    return asyncio.run(run())
+
+
+def test_a_server_without_room_is_sent_fewer_at_once():
+    limits = []
+
+    async def pause(engine, tries, asked_s):
+        limits.append(engine().limit.limit)
+
+    with serving(*[(429, {})] * 16, answer()) as server:
+        engine = talk_to(server.url, 40, pause, max_num_seqs=16)
+    assert limits[0] == 8.0  # the first refusal of those sent together halves it
+    assert 1 <= engine.limit.limit < 16
+    assert engine.limit.running == 0
+
+
+def test_an_error_that_says_nothing_of_room_does_not_slow_down():
+    async def pause(engine, tries, asked_s):
+        assert engine().limit.limit == 16.0
+
+    with serving((500, {}), (408, {}), answer()) as server:
+        assert talk_to(server.url, 8, pause, max_num_seqs=16).limit.cuts == 0
+
+
+def test_while_one_was_asked_to_wait_no_other_is_sent():
+    seen = []
+
+    async def pause(engine, tries, asked_s):
+        before = len(server.seen)
+        assert asked_s == 3.0
+        for _ in range(50):
+            await asyncio.sleep(0)
+        seen.append(len(server.seen) - before)
+
+    with serving((429, {}, {"retry-after": "3"}), answer()) as server:
+        talk_to(server.url, 12, pause, max_num_seqs=1)
+    assert seen == [0]
+
+
+@pytest.mark.parametrize(("bias", "sent"), [(-100.0, -100.0), (1.5, 1.5), (300.0, 100.0)])
+def test_leaving_is_biased_where_the_token_is_known(bias, sent):
+    with serving(answer()) as server:
+        ask(server.url, sampling=Sampling(end_bias=bias), end_token_id=42)
+        ask(server.url, sampling=Sampling(end_bias=bias))
+        ask(server.url, sampling=Sampling(), end_token_id=42)
+    bodies = [body for _, body in server.seen]
+    assert bodies[0]["logit_bias"] == {"42": sent}
+    assert all("logit_bias" not in body for body in bodies[1:])

@@ -192,9 +192,7 @@ async def _death(user):
 
 
 def _pids_of(engine):
-    from usersim.engines.vllm_engine import _processes_of
-
-    return _processes_of(engine._llm)
+    return engine.host.pids
 
 
 @pytest.mark.slow

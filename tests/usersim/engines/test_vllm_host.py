@@ -1,0 +1,34 @@
+"""What vLLM is told when it starts, without starting it."""
+
+import json
+
+import pytest
+
+from usersim.engines import EngineSpec
+from usersim.engines.vllm_host import gate_of, lora_arguments
+from usersim.errors import InputError
+
+
+def adapter(folder, rank):
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"r": rank}))
+    return folder
+
+
+def test_one_place_more_than_there_are_adapters(tmp_path):
+    folders = [adapter(tmp_path / "a", 12), adapter(tmp_path / "b", 40)]
+    told = lora_arguments(folders)
+    assert told == {"enable_lora": True, "max_loras": 3, "max_lora_rank": 64}
+    assert lora_arguments([]) == {}
+
+
+def test_an_adapter_that_vllm_cannot_take_is_refused(tmp_path):
+    with pytest.raises(InputError, match="rank 1024"):
+        lora_arguments([adapter(tmp_path / "a", 1024)])
+
+
+def test_groups_are_for_the_cpu_and_for_who_asks():
+    assert gate_of(EngineSpec(), on_cpu=False).group == 1
+    assert gate_of(EngineSpec(), on_cpu=True).group > 1
+    assert gate_of(EngineSpec(group=5), on_cpu=False).group == 5
+    assert gate_of(EngineSpec(group=5, max_num_seqs=3), on_cpu=True).group == 3
