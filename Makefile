@@ -62,6 +62,7 @@ test-crash: setup ## Kill a simulation ROUNDS times and at every fault point; no
 bench-dedup: setup ## Deduplication's speed and quality beside its peers (REALCHAT_PEERS: where they are)
 	@$(BIN)/python -m benchmarks.dedup
 bench-simulate: setup ## Simulation's speed: the orchestration alone, then the engine against its oracles
-	@$(BIN)/python -m benchmarks.orchestration
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.orchestration
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate
 clean: ## Remove the demo run
 	rm -rf runs/demo

@@ -1,0 +1,40 @@
+"""Prescribed work: a function of the plan alone, and the same for whoever does it."""
+
+import asyncio
+
+import pytest
+
+from benchmarks.workload import LONGEST, SHARED_SYSTEM, SHORTEST, Prescribed, Work
+from usersim.conversation import Message
+from usersim.engine import Sampling
+from usersim.engines.scripted import never_ending
+
+WORK = Work(conversations=300, rounds=3, slots=8, mean=20.0)
+
+
+def test_lengths_have_the_mean_that_was_asked_for_and_known_bounds():
+    lengths = [n for turns in WORK.lengths() for n in turns]
+    assert len(lengths) == 300 * 6
+    assert sum(lengths) / len(lengths) == pytest.approx(20.0, rel=0.08)
+    assert min(lengths) >= SHORTEST
+    assert max(lengths) <= LONGEST * 20.0
+    assert WORK.tokens == sum(lengths)
+
+
+def test_lengths_depend_on_the_turn_and_nothing_else():
+    again = Work(conversations=300, rounds=3, slots=64, mean=20.0)
+    assert again.lengths() == WORK.lengths()
+    assert Work(seed=8).lengths() != Work(seed=9).lengths()
+
+
+def test_a_turn_has_its_length_and_prompts_hold_what_was_said():
+    engine = Prescribed(never_ending(), WORK, said := {})
+    first = asyncio.run(engine.complete([], Sampling(seed=5)))
+    assert first.completion_tokens == WORK.length(5)
+    assert first.finish_reason == "stop"
+    heard = [Message("system", "ignored"), Message("user", first.text)]
+    asyncio.run(engine.complete(heard, Sampling(seed=6)))
+    assert engine.asked[1].messages == (SHARED_SYSTEM, Message("user", said[first.text]))
+    assert len(said[first.text].split()) == WORK.length(5)
+    sampling = engine.asked[1].sampling
+    assert sampling.min_tokens == sampling.max_tokens == WORK.length(6)
