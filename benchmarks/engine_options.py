@@ -37,7 +37,7 @@ def as_it_is(engine: VllmEngine, sampling: Sampling) -> Sampling:
 def vllms_top_p(engine: VllmEngine, sampling: Sampling) -> Sampling:
     """VLLM draws by itself, with a sort of the vocabulary."""
     engine.host.on_cpu = False
-    return sampling
+    return replace(sampling, seed=None)
 
 
 def greedy(engine: VllmEngine, sampling: Sampling) -> Sampling:
