@@ -84,7 +84,7 @@ def waterfall(stages: Sequence[Mapping[str, Any]]) -> str:
     marks = base.mark_bar(size=BAR, cornerRadius=2).encode(
         x=_bar_axis(rows, units), x2="end:Q", color=alt.Color("colour:N", scale=None)
     )
-    return _draw(marks + _end_labels(base), f"funnel from {rows[0]['text']} to {rows[-1]['text']}")
+    return draw(marks + _end_labels(base), f"funnel from {rows[0]['text']} to {rows[-1]['text']}")
 
 
 def _chains(stages: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -131,7 +131,7 @@ def bars(figures: Mapping[str, float], unit: str, colour: str = SIM) -> str:
     marks = base.mark_bar(size=BAR, cornerRadius=2, color=colour).encode(
         x=_bar_axis(rows, unit), x2="end:Q"
     )
-    return _draw(marks + _end_labels(base), f"{unit}: {', '.join(figures)}")
+    return draw(marks + _end_labels(base), f"{unit}: {', '.join(figures)}")
 
 
 def lengths(simulated: Sequence[Shape], real: Sequence[Shape], turn: str) -> str:
@@ -163,7 +163,7 @@ def lengths(simulated: Sequence[Shape], real: Sequence[Shape], turn: str) -> str
     chart = spread.encode(x=x, y=alt.Y("low:Q", axis=share), y2="high:Q") + curves.encode(
         x=x, y=alt.Y("share:Q", axis=share), detail="who:N", color=alt.Color("colour:N", scale=None)
     )
-    return _draw(chart.properties(height=170), f"{title}, simulated and people's")
+    return draw(chart.properties(height=170), f"{title}, simulated and people's")
 
 
 _FIRST_OR_LATER: dict[str, Callable[[Sequence[Shape]], list[float]]] = {
@@ -208,7 +208,7 @@ def rounds(simulated: Mapping[str, float], real: Mapping[str, float]) -> str:
         xOffset=alt.XOffset("who:N", sort=["people", "simulated"]),
         color=alt.Color("colour:N", scale=None),
     )
-    return _draw(chart.properties(height=170), "rounds per conversation, simulated and people's")
+    return draw(chart.properties(height=170), "rounds per conversation, simulated and people's")
 
 
 def _open_ended(name: str, names: Sequence[str]) -> str:
@@ -240,7 +240,7 @@ def changes(items: Sequence[Change], unit: str) -> str:
         + dots.encode(x=x, fill=alt.Fill("fill:N", scale=None))
         + labels
     )
-    return _draw(chart.properties(height=alt.Step(ROW + 10)), f"{unit}, before and after")
+    return draw(chart.properties(height=alt.Step(ROW + 10)), f"{unit}, before and after")
 
 
 def curve(points: Sequence[tuple[float, float]], x_title: str, y_title: str) -> str:
@@ -255,7 +255,7 @@ def curve(points: Sequence[tuple[float, float]], x_title: str, y_title: str) -> 
         x=alt.X("x:Q", title=x_title, axis=_few_ticks()),
         y=alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
     )
-    return _draw(chart.properties(height=170), f"{y_title} by {x_title}")
+    return draw(chart.properties(height=170), f"{y_title} by {x_title}")
 
 
 def _distinct_labels(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -300,7 +300,7 @@ def _end_labels(base: "alt.Chart") -> "alt.Chart":
     )
 
 
-def _draw(chart: "alt.Chart", label: str) -> str:
+def draw(chart: "alt.Chart", label: str) -> str:
     """The chart as `<svg>` in the page's colours, with `label` for screen readers."""
     import altair as alt
     import vl_convert

@@ -15,6 +15,7 @@ from pipelines import persona_verbs
 from pipelines.compare_verb import compare
 from pipelines.dashboard.command import dashboard
 from pipelines.failures import DEBUG, explained
+from pipelines.fidelity import fidelity
 from pipelines.plan_verb import plan
 from pipelines.publish_options import PublishOptions, asked
 from pipelines.replay_verb import replay
@@ -291,6 +292,7 @@ def verify(
 
 app.command()(guarded(replay))
 app.command()(guarded(asked(plan)))
+app.command()(guarded(asked(fidelity)))
 
 
 @app.command()

@@ -191,14 +191,15 @@ def _merge(settings: IngestSettings, drafts: Sequence[Draft], funnel: Funnel) ->
 
 
 def _clean(drafts: Sequence[Draft], cleaner: Cleaner, funnel: Funnel) -> list[Conversation]:
-    results = [_conversation(cleaner.clean(draft)) for draft in drafts]
+    results = [as_conversation(cleaner.clean(draft)) for draft in drafts]
     kept = [result for result in results if isinstance(result, Conversation)]
     rejected = [result for result in results if isinstance(result, Rejection)]
     funnel.enter(FunnelStage.of("clean", len(drafts), kept, rejected), rejected)
     return kept
 
 
-def _conversation(cleaned: Draft | Rejection) -> Conversation | Rejection:
+def as_conversation(cleaned: Draft | Rejection) -> Conversation | Rejection:
+    """The record of a cleaned draft, or why there is none."""
     if isinstance(cleaned, Rejection):
         return cleaned
     try:

@@ -9,6 +9,10 @@
     variety        3. how different openers are; who repeats themselves
     habits         4. how people type: errors by statistic and by number of the turn
     two_sample     5. how well classifiers tell simulated from real, and by which words
+    roles          6. who begins to answer, whose talk goes round (compliance: who does as told)
+    memory         7. what is repeated of training people; personal data that comes out
+    measure        all of it, from what could be had, as fidelity.json
+    reference      real people from a file or source; baseline: a prompted model in the same loop
 
 A figure alone says little. Each has a floor (two halves of the real people, as many on each side as
 in the comparison beside it) and, where one was simulated, a baseline: the same weights, untrained,

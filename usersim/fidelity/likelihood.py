@@ -15,7 +15,7 @@ from usersim.fidelity.designs import Design, sums_of
 from usersim.fidelity.intervals import estimate, ratios, rounded
 from usersim.fidelity.persons import Person, conversations_of
 from usersim.perplexity import TargetScore, score_rows
-from usersim.rows import ViewSettings, conversation_rows
+from usersim.rows import Row, ViewSettings, conversation_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,16 +69,19 @@ def scored(
     model = load_model(checkpoint, training=False)
     found = {}
     for name, tell in told.items():
-        rows = [
-            row
-            for conversation in conversations
-            for row in conversation_rows(conversation, chat, "user", view, tell(conversation))
-        ]
+        rows = [row for c in conversations for row in _rows(c, chat, view, tell(c))]
         label = f"{title}, {name}" if len(told) > 1 else title
         found[name] = score_rows(model, rows, chat.end_of_conversation_id, label)
     del model
     gc.collect()
     return found
+
+
+def _rows(conversation: Conversation, chat: ChatFormat, view: ViewSettings, told: str) -> list[Row]:
+    """Windows that show as much of the conversation, however much the model is told before it."""
+    room = view.window + len(chat.text_ids(told))
+    wider = view.model_copy(update={"window": room})
+    return conversation_rows(conversation, chat, "user", wider, told)
 
 
 def playing_user(checkpoint: Path) -> ChatFormat:

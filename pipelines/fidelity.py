@@ -1,0 +1,241 @@
+"""`realchat fidelity`: how close a user model, and what it simulates, is to real people."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from usersim.conversation import Conversation
+from usersim.errors import InputError, WorldError
+
+log = logging.getLogger(__name__)
+
+EMBEDDED_BASE = "the model's own base is not known: name one by --base"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FidelityOptions:
+    """The command's options, each with its phrase of help."""
+
+    user_model: Annotated[
+        str, typer.Option(metavar="PATH", help="A run's folder, a checkpoint, or a model's name.")
+    ]
+    reference: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE_OR_SOURCE",
+            help="Real people: a file of conversations, a run's people/test.parquet, or a source.",
+        ),
+    ]
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the figures go, as JSON.")]
+    simulated: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A run or a file. [default: simulate a few here]"),
+    ] = None
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=4, help="Persons of each side at most.")
+    ] = 300
+    conversations: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="To simulate where no run is named; 0: none."),
+    ] = 48
+    baseline: Annotated[
+        int, typer.Option(metavar="N", min=0, help="To simulate by the baseline; 0: none.")
+    ] = 48
+    base: Annotated[
+        str, typer.Option(metavar="MODEL", help="The baseline's model. [default: the base]")
+    ] = ""
+    assistant: Annotated[
+        str, typer.Option(metavar="MODEL", help="Who answers in simulations of its own.")
+    ] = ""
+    dev: Annotated[
+        str, typer.Option(metavar="FILE", help="People to choose the baseline's prompt on.")
+    ] = ""
+    train: Annotated[
+        str, typer.Option(metavar="FILE", help="People whom the model learned from.")
+    ] = ""
+    splits: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Halvings behind the classifiers' floor.")
+    ] = 5
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False
+
+
+def fidelity(options: FidelityOptions) -> None:
+    """Hold a user model against real people: every figure beside a floor and a baseline."""
+    from pipelines.fidelity_page import write_page
+    from pipelines.fidelity_screen import screen
+    from pipelines.stage_process import quieten
+    from usersim.files import write_json
+
+    quieten()
+    table = measure(options)
+    write_json(options.out, table)
+    page = options.out.with_suffix(".html")
+    write_page(page, table)
+    typer.echo(screen(table))
+    typer.echo(f"\n{options.out}\n{page}")
+
+
+def measure(options: FidelityOptions) -> dict[str, Any]:
+    """The table of fidelity.json; see docs/fidelity.md.
+
+    Raises InputError for a model, people or simulation that cannot be used. What cannot be had
+    (no engine, no base) is left out, with the reason.
+    """
+    from pipelines.fidelity_inputs import Names, RealPeople, UserModel
+    from usersim.fidelity.measure import Material, MeasureSettings, measured
+    from usersim.fidelity.memory import TrainingTurns
+    from usersim.fidelity.two_sample import TwoSampleSettings
+
+    model = UserModel.named(options.user_model)
+    names = Names(options.reference, options.dev, options.train)
+    people = RealPeople.read(model, names, options.limit)
+    scores = Scores.of(model, people, options)
+    work = Work(model, options, scores.prompt)
+    ours, theirs = work.ours(), work.baseline()
+    material = Material(
+        real=people.reference.persons,
+        simulated=ours.persons,
+        prompted=theirs,
+        scores=scores.by_model,
+        bias={"user_model": model.end_bias},
+        briefs=ours.briefs,
+        guards=ours.guards,
+        training=TrainingTurns(people.training) if people.training else None,
+    )
+    settings = MeasureSettings(two_sample=TwoSampleSettings(splits=options.splits))
+    table = measured(material, settings)
+    table["left_out"] |= scores.left_out | work.left_out
+    about = {
+        "user_model": model.name,
+        "end_bias": model.end_bias,
+        "reference": {"name": Path(options.reference).name, **people.reference.to_dict()},
+        "simulated": {"name": ours.name, **_counts(ours.persons)},
+        "prompted": {"model": scores.base, "prompt": scores.prompt, **_counts(theirs)},
+        "prompts_tried": scores.tried,
+        "prompt_chosen_on": people.dev_name,
+        "context": model.view.model_dump(mode="json"),
+        "training_conversations": len(people.training),
+    }
+    return {"about": about, **table}
+
+
+def _counts(persons: Sequence[Any]) -> dict[str, int]:
+    conversations = [c for person in persons for c in person.conversations]
+    turns = sum(len(c.user_turns) for c in conversations)
+    return {"persons": len(persons), "conversations": len(conversations), "user_turns": turns}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What models made of real people's turns, and the instruction chosen for the baseline."""
+
+    by_model: Mapping[str, Sequence[Any]]
+    base: str
+    prompt: str
+    tried: Mapping[str, float]
+    """Perplexity on dev people, by instruction."""
+    left_out: dict[str, str]
+
+    @classmethod
+    def of(cls, model: Any, people: Any, options: FidelityOptions) -> "Scores":
+        """Ask the user model about the reference, choose on dev people, ask the baseline."""
+        from usersim.checkpoints import resolve_checkpoint
+        from usersim.fidelity.likelihood import scored
+        from usersim.fidelity.persons import conversations_of
+
+        real = conversations_of(people.reference.persons)
+        told = _told(model.conditions, people)
+        found = scored(model.checkpoint, real, told, model.view, "the user model")
+        base = options.base or str(model.about.get("base", ""))
+        if not base:
+            return cls(found, "", "", {}, {"prompted": EMBEDDED_BASE})
+        try:
+            checkpoint = resolve_checkpoint(base)
+        except (InputError, WorldError) as error:
+            return cls(found, base, "", {}, {"prompted": str(error)})
+        dev = conversations_of(people.dev)
+        prompt, tried = best_prompt(checkpoint, dev, model.view)
+        theirs = scored(checkpoint, real, {"prompted": lambda _: prompt}, model.view, "baseline")
+        return cls({**found, **theirs}, base, prompt, tried, {})
+
+
+def best_prompt(
+    checkpoint: Path, dev: Sequence[Conversation], view: Any
+) -> tuple[str, dict[str, float]]:
+    """The instruction under which dev people's turns are likeliest, and the perplexity of each."""
+    import math
+
+    from usersim.fidelity.likelihood import PROMPTS, mean_nll, scored
+
+    told = {prompt: (lambda _, prompt=prompt: prompt) for prompt in PROMPTS}
+    found = scored(checkpoint, dev, told, view, "choose a prompt")
+    tried = {prompt: round(math.exp(mean_nll(found[prompt])), 3) for prompt in PROMPTS}
+    return min(tried, key=lambda prompt: tried[prompt]), tried
+
+
+def _told(conditions: Sequence[str], people: Any) -> dict[str, Any]:
+    """Ways to tell the user model of a person: nothing, and each condition it was trained on."""
+    from usersim.conditions import IntentWords, profile_of, user_system
+    from usersim.fidelity.persons import conversations_of
+
+    told: dict[str, Any] = {"user_model": lambda _: ""}
+    if "profile" in conditions:
+        told["with_profile"] = lambda c: user_system("", profile_of(c.user_turns).line())
+    if "intent" in conditions:
+        known = people.training or conversations_of(people.reference.persons)
+        words = IntentWords(c.user_turns for c in known)
+        told["with_intent"] = lambda c: user_system(words.of(c.user_turns, 6), "")
+    return told
+
+
+class Work:
+    """Simulations: the one that was named, or small ones held here and kept beside the output."""
+
+    def __init__(self, model: Any, options: FidelityOptions, prompt: str) -> None:
+        self._model, self._options, self._prompt = model, options, prompt
+        self._base = options.base or str(model.about.get("base", ""))
+        self.left_out: dict[str, str] = {}
+
+    def ours(self) -> Any:
+        """What the user model simulates; empty where it cannot."""
+        from pipelines.fidelity_inputs import Simulation, read_simulation
+        from usersim.fidelity.persons import persons_of, shuffled
+
+        options = self._options
+        if options.simulated:
+            return read_simulation(options.simulated, options.limit)
+        held = self._held("simulated", options.conversations, str(self._model.checkpoint), "")
+        return Simulation(shuffled(persons_of(held)), name="simulated for this measurement")
+
+    def baseline(self) -> list[Any]:
+        """What the baseline simulates; empty where it cannot."""
+        from usersim.fidelity.persons import persons_of, shuffled
+
+        if not self._base or not self._prompt:
+            return []
+        held = self._held("prompted", self._options.baseline, self._base, self._prompt)
+        return shuffled(persons_of(held))
+
+    def _held(self, point: str, number: int, user: str, told: str) -> list[Conversation]:
+        from pipelines.fidelity_inputs import speaking
+        from usersim.fidelity.baseline import Speakers, simulated
+
+        if not number:
+            self.left_out[point] = "not asked for"
+            return []
+        settings, spec, assistant = speaking(self._model, number, self._options.assistant)
+        if told:
+            settings = settings.model_copy(update={"end_bias": 0.0})
+            if spec.kind == "vllm":
+                spec = spec.model_copy(update={"model": user, "name": ""})
+        folder = self._options.out.with_suffix(".talks")
+        try:
+            return simulated(Speakers(spec, assistant, told), settings, folder, seed=7)
+        except (InputError, WorldError) as error:
+            log.warning("%s: left out: %s", point, error)
+            self.left_out[point] = str(error)
+            return []

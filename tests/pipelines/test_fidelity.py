@@ -1,0 +1,156 @@
+"""The verb, on a tiny model with random weights and scripted speakers: shape, honesty, refusals."""
+
+import json
+import math
+import random
+import re
+import shutil
+
+import pytest
+from scripted_run import recipe_of
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.fidelity_screen import shown
+from pipelines.run_folder import RunFolder
+from usersim.checkpoints import CARD
+from usersim.conversation import Conversation, Message
+from usersim.fidelity.summary import POINTS
+from usersim.files import write_conversations, write_json
+
+WORDS = ["please", "show", "me", "that", "list", "of", "names", "sorted", "by", "age", "now"]
+
+
+def talks(prefix, number, seed):
+    generator = random.Random(seed)
+    found = []
+    for n in range(number):
+        messages = []
+        for _ in range(generator.randint(1, 3)):
+            messages.append(Message("user", " ".join(generator.choices(WORDS, k=6)) + "?"))
+            messages.append(Message("assistant", "Here it is."))
+        found.append(Conversation(id=f"{prefix}{n}", messages=messages, stop_reason="user_ended"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tiny_checkpoint, tmp_path_factory):
+    """A run with people and a UserGPT, its engines scripted; and a file nobody has seen."""
+    root = tmp_path_factory.mktemp("fidelity")
+    run = RunFolder(root / "run")
+    with run.locked():
+        run.adopt(recipe_of("run"))
+    shutil.copytree(tiny_checkpoint, run.user_model)
+    about = {"opens": "user", "base": str(tiny_checkpoint), "end_bias": 0.5}
+    write_json(run.user_model / CARD, about | {"perplexity": {"told": {"profile": 9.0}}})
+    for split, number, seed in (("train", 20, 1), ("dev", 6, 2), ("test", 30, 3)):
+        write_conversations(run.people / f"{split}.parquet", talks(split, number, seed))
+    write_conversations(run.conversations / "part-00000.parquet", talks("sim", 30, 4))
+    lines = [c.to_row() | {"id": None} for c in talks("new", 40, 5)]
+    text = "\n".join(json.dumps({"messages": row["messages"]}) for row in lines)
+    (root / "people.jsonl").write_text(text)
+    return root
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["fidelity", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def measured(place):
+    out = place / "out" / "fidelity.json"
+    result = call(
+        "--user-model", place / "run", "--reference", place / "people.jsonl",
+        "--simulated", place / "run", "--limit", 30, "--baseline", 24, "--splits", 1, "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    return result, json.loads(out.read_text()), out
+
+
+def test_every_point_has_its_figures(measured):
+    _, table, _ = measured
+    for key in ("user_model", "prompted", "with_profile"):
+        assert math.isfinite(table["perplexity"][key]["all"])
+    assert table["perplexity"]["floor"]["high"] >= table["perplexity"]["floor"]["value"]
+    assert table["termination"]["user_model"]["f1"]["value"] is not None
+    assert table["termination"]["rounds"]["distance"]["value"] is not None
+    for key in ("diversity", "surface", "two_sample", "role_adherence", "memorisation"):
+        assert table[key]
+    assert table["memorisation"]["openers"]["value"] is not None
+    assert {row["point"] for row in table["summary"]} >= POINTS.keys() - {"conditions", "intents"}
+
+
+def test_the_baseline_stands_beside_and_says_how_it_was_chosen(measured):
+    _, table, _ = measured
+    about = table["about"]
+    assert about["prompted"]["conversations"] > 0
+    assert about["prompted"]["prompt"] == min(
+        about["prompts_tried"], key=about["prompts_tried"].get
+    )
+    assert about["prompt_chosen_on"] == "the run's dev people"
+    error = table["surface"]["groups"]["first"]["statistics"]["please"]["error"]
+    assert error["prompted"]["value"] is not None
+
+
+def test_the_same_speaker_under_two_names_is_within_the_floor(measured):
+    """Reference and simulation were drawn from one process here."""
+    _, table, _ = measured
+    rows = [r for r in table["summary"] if r["point"] == "two_sample" and r["value"] is not None]
+    assert rows
+    assert all(abs(row["value"] - 0.5) < 0.25 for row in rows)
+    assert table["diversity"]["first_turn_diversity"]["difference"]["within"]
+
+
+def test_terminal_and_page_show_what_the_file_says(measured):
+    result, table, out = measured
+    page = out.with_suffix(".html").read_text()
+    for row in table["summary"]:
+        assert row["name"] in result.output
+    assert page.count("<svg") >= 3
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="http', page)
+    assert "conditions" in table["left_out"]
+    assert "left out: conditions" in result.output
+
+
+def test_what_cannot_be_had_is_left_out_with_the_reason(place):
+    out = place / "bare" / "fidelity.json"
+    shutil.copytree(place / "run" / "models" / "user", place / "bare" / "model")
+    write_json(place / "bare" / "model" / CARD, {"opens": "user"})
+    result = call(
+        "--user-model", place / "bare" / "model", "--reference", place / "people.jsonl",
+        "--conversations", 0, "--limit", 12, "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    table = json.loads(out.read_text())
+    assert table["two_sample"] is None
+    assert table["perplexity"]["user_model"]["all"] > 1
+    assert table["left_out"]["surface"]
+    assert "--base" in table["left_out"]["prompted"]
+    assert table["about"]["prompt_chosen_on"].startswith("a tenth of the reference")
+
+
+def test_people_that_the_model_learned_from_are_no_reference(place):
+    train = place / "run" / "people" / "train.parquet"
+    result = call("--user-model", place / "run", "--reference", train, "--out", place / "x.json")
+    assert result.exit_code == 2
+    assert "20 were in the model's training" in result.output
+
+
+def test_a_wrong_name_is_one_message(place):
+    result = call("--user-model", "./nowhere", "--reference", "x", "--out", place / "x.json")
+    assert result.exit_code == 2
+    assert "nowhere" in result.output
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.1234, "share", "12.3%"),
+        (-0.5, "error", "-50.0%"),
+        (19.876, "", "19.9"),
+        (None, "", "\N{EN DASH}"),
+    ],
+)
+def test_figures_are_shown_in_their_unit(value, unit, text):
+    assert shown(value, unit) == text
