@@ -82,7 +82,7 @@ def test_boilerplate_answers_do_not_make_conversations_alike():
 
 
 def test_short_openers_may_open_several_conversations():
-    several = [conversation(f"c{i}", "hi", f"tell me about topic number {i}") for i in range(8)]
+    several = [conversation(f"c{i}", "hi", f"what is {i} times {i} and why") for i in range(8)]
     gone = found(*several)
     assert {reason for reason, _ in gone.values()} == {"same_opener"}
     assert len(several) - len(gone) == DEFAULT.max_short_openers
@@ -149,11 +149,14 @@ def test_units_in_which_the_assistant_speaks():
     """The same answer to half the same question: only the units with answers see it."""
     one = conversation("a", STORY, "thanks a lot for that", answer=ANSWER)
     other = conversation(
-        "b", STORY + ", but let her sail south in a storm", "and what comes then", answer=ANSWER
+        "b",
+        STORY.replace("lighthouse keeper", "young baker").replace("island", "town"),
+        "and what comes then",
+        answer=ANSWER,
     )
-    assert found(one, other) == {"a": ("near_duplicate_first_round", "b")}
+    assert found(one, other) == {"b": ("near_duplicate_first_round", "a")}
     alone = DEFAULT.model_copy(update={"first_round_threshold": None})
-    assert found(one, other, settings=alone) == {"a": ("near_duplicate_dialogue", "b")}
+    assert found(one, other, settings=alone) == {"b": ("near_duplicate_dialogue", "a")}
     neither = alone.model_copy(update={"dialogue_threshold": None})
     assert found(one, other, settings=neither) == {}
 
