@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import charts, findings
-from pipelines.run_view import RunView, as_number, drawn, kept_sample, numbers_of, rejected_samples
+from pipelines import report_sections as sections
+from pipelines.run_view import RunView, as_number, drawn, numbers_of, rejected_samples
 from usersim.conversation import Conversation
 from usersim.files import write_text
 from usersim.progress import duration
@@ -19,7 +20,7 @@ from usersim.surface import Shape, compare, frequent_openings, rounds_cap
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-KEPT_SAMPLES, REJECTED_SAMPLES, OPENER_SAMPLES = 6, 6, 10
+REJECTED_SAMPLES, OPENER_SAMPLES = 6, 10
 SHOWN_OPENER_CHARACTERS = 160
 Context = dict[str, Any]
 
@@ -78,7 +79,10 @@ def render(view: RunView, surface: Context | None, surface_kept: Context | None)
         "perplexity": _perplexity(view),
         "loss": _loss(view),
         "speed": _speed(view),
-        "samples": [kept_sample(c) for c in drawn(view.kept or view.simulated, KEPT_SAMPLES)],
+        "clean": sections.cleanliness(view),
+        "fidelity": sections.fidelity(view),
+        "cost": sections.cost(view),
+        "samples": sections.samples(view.kept or view.simulated),
         "rejected": rejected_samples(view.rejected, REJECTED_SAMPLES),
         "machine": view.table("machine"),
         "cores": view.number("machine", "cores"),
@@ -163,7 +167,8 @@ def _first_screen(view: RunView, surface: Context | None) -> Context:
         "models": findings.models(view),
         "perplexity": findings.perplexity_changes(view)[:1],
         "loss": findings.loss_sentence(view, "real"),
-        "publish": publish,
+        "gate": (gate := findings.gate(view)),
+        "publish": publish if gate is None or gate.passed else "no, the gate fails",
         "why": why,
     }
 
@@ -233,6 +238,7 @@ def _openers(view: RunView) -> Context | None:
         return None
     sides = {"Simulated users": view.simulated, "People": view.people}
     return {
+        "distinct": sections.openers(view),
         "starts": [
             (title, len(side), frequent_openings(side)) for title, side in sides.items() if side
         ],

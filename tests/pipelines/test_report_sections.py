@@ -1,0 +1,89 @@
+"""New figures are drawn where they are, and the page is whole where they are not."""
+
+import pytest
+from made_run import make_run, metrics, stage, talks
+from test_report import Page
+
+from pipelines.report import write_report
+from pipelines.report_sections import samples
+from usersim.files import write_json
+
+FIGURE = {"value": 0.62, "low": 0.57, "high": 0.66, "floor": 0.55, "floor_high": 0.58}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A run with everything that other commands add."""
+    root = make_run(tmp_path_factory.mktemp("runs") / "made")
+    table = metrics()
+    spent = {"tokens": 3781, "seconds": 22.5}
+    table["curate"] |= {
+        "languages": {"en": 230, "de": 10},
+        "mended": {"email": 4},
+        "cost": {"in": {"tokens": 51234, "seconds": 303.0}, "dropped": spent,
+                 "dropped_by_reason": {"role_confusion": spent}},
+        "contamination": {"benchmarks": [{"name": "mt-bench", "questions": 80}], "ngram": 13,
+                          "found": 3, "kept": 0, "conversations": 240},
+        "memorisation": {
+            "simulated": {"conversations": 240, "openers": 0.0125, "verbatim": 0.0, "longest": 17},
+            "held_out_people": {"conversations": 300, "openers": 0.0333, "longest": 41}},
+    }  # fmt: skip
+    table["curate"]["funnel"][0]["cost"] = {"tokens": 2500, "seconds": 12.0}
+    table["gate"] = {"passed": False, "checks": [
+        {"name": "duplicate_share", "value": 0.021, "bound": "at most 0.01", "passed": False},
+        {"name": "contaminated", "value": 0, "bound": "at most 0", "passed": True}]}  # fmt: skip
+    write_json(root / "metrics.json", table)
+    write_json(root / "fidelity.json", {
+        "two_sample": {"first": {"fasttext": FIGURE | {"prompted": 0.94}}},
+        "surface": {"groups": {"first": {"statistics": {"please": {"error": FIGURE}}}}},
+        "left_out": {"conditions": "this checkpoint knows none"},
+        "perplexity": "broken",
+    })  # fmt: skip
+    write_report(root)
+    return Page((root / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "no, the gate fails",
+        "at 1 of 2 bounds",
+        "duplicate share ✗ 0.021 bound at most 0.01",
+        "similar conversation 5",
+        "en 96 %",
+        "email 4",
+        "3 of 240 generated conversations held one of 80 questions of mt-bench; 0 of them are in",
+        "begin as a training person did 1.2 % 3.3 %",
+        "first, fasttext ↔ 0.62",
+        "0.57 to 0.66",
+        "at most 0.58",
+        "conditions was left out: this checkpoint knows none",
+        "each kept conversation 234",
+        "role confusion 3,781",
+    ],
+)
+def test_the_page_says(page, words):
+    assert words in page.text
+
+
+def test_samples_come_from_every_stratum():
+    drawn = samples(talks("some", 60, 6))
+    assert [name for name, _, _ in drawn] == [
+        "one round",
+        "two or three rounds",
+        "four rounds and more",
+    ]
+    assert sum(total for _, total, _ in drawn) == 60
+    assert all(len(chosen) == 2 for _, _, chosen in drawn)
+
+
+def test_a_passed_gate_leaves_the_license_to_answer(tmp_path):
+    root = make_run(tmp_path / "made", license="cc-by-4.0")
+    table = metrics() | {"gate": {"passed": True, "checks": []}}
+    table["corpus"]["license"] = "cc-by-4.0"
+    table["curate"]["funnel"] = [stage("filters", 240, looping=21)]
+    write_json(root / "metrics.json", table)
+    write_report(root)
+    text = Page((root / "report.html").read_text(encoding="utf-8")).text
+    assert "yes, under cc-by-4.0" in text
+    assert "✓ passes" in text
