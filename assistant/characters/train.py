@@ -1,0 +1,130 @@
+"""Experience upload: a model learns to be a person, by the same `fit` that trains everything else.
+
+What it learns from is made here: experiences that cover the whole story, and a share of protective
+ones. The result is a checkpoint whose own chat template says who it is, with the adapter that was
+merged into it beside it: an engine on a CPU serves merged weights at full speed, and elsewhere one
+base carries the adapters of many characters.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from assistant.characters.experiences import Experience, complete, header, to_conversation
+from assistant.characters.profile import Profile
+from assistant.characters.protective import place_and_status, protective_experiences
+from assistant.characters.scenes import extract_scenes
+from usersim.chat_format import ChatFormat, load_tokenizer
+from usersim.checkpoints import resolve_checkpoint
+from usersim.conversation import Conversation
+from usersim.errors import InputError
+from usersim.rows import Row, ViewSettings, conversation_rows
+from usersim.settings import Settings
+from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint
+
+Scripted = tuple[list[Experience], dict[str, Any]]
+
+
+class ExperienceSettings(Settings):
+    """What a character learns from."""
+
+    scenes: int = Field(160, ge=1, description="scenes, over all paragraphs by their length")
+    protective_share: float = Field(
+        0.3, ge=0.0, lt=1.0, description="of all experiences; 0 makes none"
+    )
+    thoughts: float = Field(
+        0.0, ge=0.0, le=1.0, description="share of scenes in which the character thinks first"
+    )
+    plain_share: float = Field(
+        0.5, ge=0.0, le=1.0,
+        description="scenes told on the plain occasion that protective ones and interviews have",
+    )  # fmt: skip
+    writer: Literal["template", "engine"] = Field(
+        "template", description="who plays the scenes: the paragraph's own sentences, or a model"
+    )
+
+
+class CharacterSettings(FitSettings):
+    """How a character is trained."""
+
+    view: ViewSettings = ViewSettings(window=640, target_limit=160, context_limit=160)
+    train_tokens: int = 40_000
+    windows_per_conversation: int = 0
+    eval_conversations: int = 0
+    loss: Literal["character", "all"] = "character"
+    """Whose turns are learned: the character's own, or everybody's."""
+
+
+def make_experiences(profile: Profile, settings: ExperienceSettings, seed: int) -> Scripted:
+    """The template's experiences and the protective ones, and what there is of each kind."""
+    scenes, figures = extract_scenes(profile, settings.scenes, seed)
+    lived = [complete(s, profile, seed, settings.thoughts) for s in scenes]
+    return with_protection(profile, lived, settings, seed, {"scenes": figures})
+
+
+def with_protection(
+    profile: Profile,
+    lived: Sequence[Experience],
+    settings: ExperienceSettings,
+    seed: int,
+    figures: dict[str, Any],
+) -> Scripted:
+    """Experiences of a life, some on a plain occasion, with their share of protective ones."""
+    from dataclasses import replace
+
+    place, status = place_and_status(profile)
+    plain = {e.id for e in lived if int(e.id[:8], 16) / 16**8 < settings.plain_share}
+    told = [replace(e, place=place, status=status) if e.id in plain else e for e in lived]
+    share = settings.protective_share
+    guarded = protective_experiences(profile, round(len(lived) * share / (1 - share)), seed)
+    made = [*told, *guarded]
+    kinds = dict(Counter(e.kind for e in made))
+    counts = {"experiences": len(made), "kinds": kinds, "protective": len(guarded)}
+    return made, figures | counts | {"protective_share": round(len(guarded) / len(made), 4)}
+
+
+def own_header(profile: Profile) -> str:
+    """What the character is told on the plain occasion: the default of its chat template."""
+    return header(profile.name, *place_and_status(profile), profile.about.trade)
+
+
+def rows_of(chat: ChatFormat, settings: CharacterSettings) -> Callable[[Conversation], list[Row]]:
+    """What makes a conversation's rows: targets are the character's turns, or everybody's.
+
+    Where everybody's are, each conversation is seen twice, once from either side.
+    """
+
+    def rows(conversation: Conversation) -> list[Row]:
+        made = conversation_rows(conversation, chat, "assistant", settings.view)
+        if settings.loss == "all":
+            made += conversation_rows(conversation, chat, "user", settings.view)
+        return made
+
+    return rows
+
+
+def train_character(
+    settings: CharacterSettings,
+    base: str,
+    profile: Profile,
+    experiences: Sequence[Experience],
+    out: Path,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Train `base` to be the person, save it at `out`, return its figures.
+
+    Raises InputError where there is nothing to learn from.
+    """
+    if not experiences:
+        raise InputError(f"{profile.name} has no experiences to learn from")
+    checkpoint = resolve_checkpoint(base)
+    chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("assistant", own_header(profile))
+    told = [to_conversation(e, profile.about.trade) for e in experiences]
+    drawn = draw_rows(told, rows_of(chat, settings), settings.train_tokens, seed)
+    model, figures = fit(load_model(checkpoint, training=True), drawn, chat, settings, seed)
+    about = {"base": base, "character": profile.name, "experiences": len(experiences)}
+    save_checkpoint(model, chat, out, about)
+    return about | {"training": figures.to_dict()}

@@ -1,0 +1,78 @@
+"""What a character learns from, whose turns are learned, and real training on a tiny model."""
+
+import pytest
+
+from assistant.characters.experiences import to_conversation
+from assistant.characters.profile import find_profile
+from assistant.characters.train import (
+    CharacterSettings,
+    ExperienceSettings,
+    make_experiences,
+    own_header,
+    rows_of,
+    train_character,
+)
+from usersim.errors import InputError
+from usersim.rows import IGNORED
+
+TAMSIN = find_profile("tamsin-orrow")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
+def test_the_share_of_protective_experiences_is_what_was_asked_for(share):
+    settings = ExperienceSettings(scenes=80, protective_share=share)
+    made, figures = make_experiences(TAMSIN, settings, 7)
+    guarded = [e for e in made if e.kind != "life"]
+    assert len(guarded) / len(made) == pytest.approx(share, abs=0.01)
+    assert figures["protective_share"] == pytest.approx(share, abs=0.01)
+    assert len({e.id for e in made}) == len(made) == figures["experiences"]
+    assert make_experiences(TAMSIN, settings, 7)[0] == made
+
+
+def test_the_plain_occasion_is_no_sign_of_a_provocation():
+    made, _ = make_experiences(TAMSIN, ExperienceSettings(scenes=100, plain_share=0.5), 7)
+    plain = [e for e in made if e.kind == "life" and e.place == TAMSIN.about.place]
+    assert 35 <= len(plain) <= 65
+    headers = {to_conversation(e, TAMSIN.about.trade).system for e in plain}
+    assert headers == {own_header(TAMSIN)}
+
+
+def learned(chatml, loss):
+    made, _ = make_experiences(TAMSIN, ExperienceSettings(scenes=16), 7)
+    settings = CharacterSettings(loss=loss, view={"window": 4096})
+    talk = to_conversation(made[0], TAMSIN.about.trade)
+    rows = rows_of(chatml, settings)(talk)
+    return talk, [chatml.tokenizer.decode([i for i in row.labels if i != IGNORED]) for row in rows]
+
+
+def test_the_loss_is_on_the_character_or_on_everybody(chatml):
+    talk, (own,) = learned(chatml, "character")
+    assert all(turn in own for turn in talk.assistant_turns)
+    assert not any(turn in own for turn in talk.user_turns)
+    _, (own_again, others) = learned(chatml, "all")
+    assert own_again == own
+    assert all(turn in others for turn in talk.user_turns)
+
+
+def test_nothing_to_learn_from_is_told(tmp_path):
+    with pytest.raises(InputError, match="no experiences"):
+        train_character(CharacterSettings(), "x", TAMSIN, [], tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_character_is_trained_probed_and_kept_with_its_adapter(tiny_checkpoint, tmp_path):
+    from assistant.characters.probes import change, figures, pairs_of, probe, prompted
+
+    made, _ = make_experiences(TAMSIN, ExperienceSettings(scenes=16), 7)
+    settings = CharacterSettings(train_tokens=3000, view={"window": 2048, "context_limit": 400})
+    out = tmp_path / "tamsin"
+    found = train_character(settings, str(tiny_checkpoint), TAMSIN, made, out)
+    assert found["training"]["losses"][-1][1] < found["training"]["losses"][0][1]
+    assert (out / "adapter" / "adapter_model.safetensors").is_file()
+    pairs = pairs_of(TAMSIN)[:6]
+    before = probe(tiny_checkpoint, prompted(TAMSIN), pairs, "base")
+    after = probe(out, own_header(TAMSIN), pairs, "trained")
+    assert len(before) == len(after) == 6
+    assert figures(after)["fact"]["pairs"] == 6
+    assert change(before, after)["fact"]["margin"]["low"] is not None
+    assert change(before, before)["fact"]["margin"]["mean"] == 0.0
