@@ -61,6 +61,9 @@ test-crash: setup ## Kill a simulation ROUNDS times and at every fault point; no
 	  tests/usersim/test_journal.py
 bench-dedup: setup ## Deduplication's speed and quality beside its peers (REALCHAT_PEERS: where they are)
 	@$(BIN)/python -m benchmarks.dedup
+.PHONY: bench-usergpt
+bench-usergpt: setup ## How like people the UserGPT of RUN is: every bar beside floor and baseline, as JSON
+	@$(BIN)/python -m benchmarks.usergpt $(RUN)
 bench-simulate: setup ## Simulation's speed: the orchestration alone, then the engine against its oracles
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.orchestration
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate

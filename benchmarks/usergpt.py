@@ -1,0 +1,86 @@
+"""How like people a run's UserGPT is: every bar with its floor and baseline, as one JSON line.
+
+    python -m benchmarks.usergpt runs/mine             reported on the test people
+    python -m benchmarks.usergpt runs/mine --dev       while tuning: on the dev people
+
+What was measured stays in the run as fidelity.json (or fidelity-dev.json), with its page; `--again`
+measures anew. Nothing may be chosen by what this says of test people.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import machine
+from pipelines.fidelity import FidelityOptions, measure
+from pipelines.fidelity_page import write_page
+from usersim.fidelity.bars import bars
+from usersim.files import read_json, write_json
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--dev", action="store_true", help="hold it against the dev people")
+    parser.add_argument("--again", action="store_true", help="measure though it was measured")
+    parser.add_argument("--limit", type=int, default=300, help="persons of each side")
+    parser.add_argument("--baseline", type=int, default=100, help="conversations of the baseline")
+    return parser.parse_args()
+
+
+def measured(asked: argparse.Namespace) -> dict[str, Any]:
+    """The fidelity table of the run."""
+    split = "dev" if asked.dev else "test"
+    out = asked.run / ("fidelity-dev.json" if asked.dev else "fidelity.json")
+    if out.is_file() and not asked.again:
+        table: dict[str, Any] = read_json(out)
+        return table
+    options = FidelityOptions(
+        user_model=str(asked.run),
+        reference=str(asked.run / "people" / f"{split}.parquet"),
+        simulated=asked.run,
+        out=out,
+        limit=asked.limit,
+        baseline=asked.baseline,
+    )
+    table = measure(options)
+    write_json(out, table)
+    write_page(out.with_suffix(".html"), table)
+    return table
+
+
+def main() -> None:
+    """Print the bars, worst news first on stderr, all of them as JSON on stdout."""
+    asked = arguments()
+    table = measured(asked)
+    metrics = read_json(asked.run / "metrics.json")
+    found = bars(table, (metrics.get("user_model") or {}).get("training") or {})
+    for bar in sorted(found, key=lambda b: (b.holds is not False, b.holds is not None, b.name)):
+        state = {True: "holds", False: "FAILS", None: "not known"}[bar.holds]
+        print(f"{state:>9}  {bar.name}: {bar.value} (bound {bar.bound}, floor {bar.floor}, "
+              f"baseline {bar.baseline}) {bar.note}", file=sys.stderr)  # fmt: skip
+    result = {
+        "benchmark": "usergpt",
+        "people": "dev" if asked.dev else "test",
+        "about": table["about"],
+        "bars": [bar.to_dict() for bar in found],
+        "hold": sum(bar.holds is True for bar in found),
+        "fail": sum(bar.holds is False for bar in found),
+        "not_known": sum(bar.holds is None for bar in found),
+        "told_by": {
+            part: [word["word"] for word in table["two_sample"][part]["words"]["too_often"][:10]]
+            for part in ("first", "later")
+            if table.get("two_sample")
+        },
+        "machine": machine(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    print(json.dumps(result, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()
