@@ -9,22 +9,30 @@ only), the second copies what is kept; so memory holds one shard and the user si
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from pipelines.curate_figures import EXACT, NEAR, SPEAKERS, Judged, Place, Tokens, figures_of
+from pipelines.balance import BalanceSettings, Member, surplus
+from pipelines.curate_figures import BALANCE, SPEAKERS, Drop, Judged, Place, Tokens, figures_of
 from pipelines.decontamination import DecontaminationSettings
-from pipelines.dedup import EXACT_REASONS, Candidate, DedupSettings, Duplicate, deduplicate
+from pipelines.dedup import Candidate, DedupSettings, deduplicate
 from pipelines.filters import FilterSettings
 from pipelines.judging import FILTERS, Judge, Judgement
 from pipelines.marks import read_marks
 from pipelines.witnesses import ContaminationWitness, LanguageWitness, MemoryWitness, Witness
 from usersim.conversation import Conversation, Rejection, conversation_schema
 from usersim.errors import InputError
-from usersim.files import read_rows, write_conversations, write_rejections, write_table
+from usersim.files import (
+    read_conversations,
+    read_rows,
+    write_conversations,
+    write_rejections,
+    write_table,
+)
 from usersim.memorisation import MemorySettings
 from usersim.progress import track
 from usersim.settings import Settings
@@ -44,6 +52,9 @@ class CurateSettings(Settings):
     )
     dedup: DedupSettings = Field(
         default_factory=DedupSettings, description="what counts as a duplicate"
+    )
+    balance: BalanceSettings = Field(
+        default_factory=BalanceSettings, description="caps, and the shape of rounds"
     )
     marks: bool = Field(
         True, description="drop what a person marked bad in the dashboard (the run's marks.json)"
@@ -86,7 +97,8 @@ def curate(
     judged = _judge_all(shards, judge, Judged(marks=marks))
     places = list(judged.candidates)
     duplicates = deduplicate([judged.candidates[place] for place in places], settings.dedup)
-    dropped = {places[i]: duplicate for i, duplicate in duplicates.items()}
+    dropped = {places[i]: Drop.for_duplicate(found) for i, found in duplicates.items()}
+    dropped |= _surplus(judged, dropped, settings.balance, people)
     num_kept = 0
     for number, path in enumerate(shards):
         kept = list(_kept(_rows(number, path), dropped, judged))
@@ -170,6 +182,7 @@ def _note(place: Place, judgement: Judgement, settings: FilterSettings, judged: 
     conversation, language = judgement.conversation, judgement.evidence.language
     if recall := judgement.evidence.recall:
         judged.recalls.append(recall)
+    judged.sides[place] = "\n".join(conversation.user_turns)
     judged.verdicts[place] = {
         "id": conversation.id,
         "failed": judgement.failed,
@@ -185,26 +198,38 @@ def _note(place: Place, judgement: Judgement, settings: FilterSettings, judged: 
         judged.rejected[place] = Rejection.of(conversation, FILTERS, "marked_bad", mark.why)
         return
     judged.candidates[place] = Candidate.of(conversation)
+    judged.members[place] = Member.of(conversation)
     judged.changes.update(judgement.changes)
     if judgement.changes:
         judged.mended[place] = conversation
 
 
 def _kept(
-    rows: Iterable[tuple[Place, dict[str, Any]]], dropped: dict[Place, Duplicate], judged: Judged
+    rows: Iterable[tuple[Place, dict[str, Any]]], dropped: dict[Place, Drop], judged: Judged
 ) -> Iterator[Conversation]:
-    """The conversations of a shard that stay; duplicates join the rejected ones."""
+    """The conversations of a shard that stay; the dropped ones join the rejected."""
     for place, row in rows:
         if place not in judged.candidates:
             continue
         conversation = judged.mended.get(place) or Conversation.from_row(row)
-        if duplicate := dropped.get(place):
-            stage = EXACT if duplicate.reason in EXACT_REASONS else NEAR
+        if drop := dropped.get(place):
             judged.rejected[place] = Rejection.of(
-                conversation, stage, duplicate.reason, str(duplicate)
+                conversation, drop.stage, drop.reason, drop.detail
             )
         else:
             yield conversation
+
+
+def _surplus(
+    judged: Judged, dropped: dict[Place, Drop], settings: BalanceSettings, people: Path | None
+) -> dict[Place, Drop]:
+    """What balance drops of what is neither bad nor a duplicate."""
+    left = [place for place in judged.candidates if place not in dropped]
+    rounds: Counter[int] = Counter()
+    if settings.rounds == "as_people" and people is not None:
+        rounds.update(c.num_rounds for c in read_conversations(people / "train.parquet"))
+    found = surplus([judged.members[place] for place in left], settings, rounds)
+    return {left[i]: Drop(BALANCE, gone.reason, gone.detail) for i, gone in found.items()}
 
 
 def _write_verdicts(path: Path, judged: Judged) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pipelines.dedup import Candidate
+from pipelines.balance import Member
+from pipelines.dedup import EXACT_REASONS, Candidate, Duplicate
 from pipelines.judging import FILTERS
 from pipelines.marks import Mark
+from pipelines.portrait import before_and_after
 from pipelines.witnesses import Witness
 from usersim.conversation import Conversation, Rejection
 from usersim.funnel import FunnelStage
@@ -40,6 +42,24 @@ class Judged:
     changes: Counter[str] = field(default_factory=Counter)
     recalls: list[Recall] = field(default_factory=list)
     marks: dict[str, Mark] = field(default_factory=dict)
+    members: dict[Place, Member] = field(default_factory=dict)
+    sides: dict[Place, str] = field(default_factory=dict)
+    """The user sides of everything that was judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Why a conversation goes that the rules had let pass."""
+
+    stage: str
+    reason: str
+    detail: str
+
+    @classmethod
+    def for_duplicate(cls, duplicate: Duplicate) -> "Drop":
+        """The drop of a duplicate."""
+        stage = EXACT if duplicate.reason in EXACT_REASONS else NEAR
+        return cls(stage, duplicate.reason, str(duplicate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +111,7 @@ def figures_of(
         "tokens": _tokens(judged),
         "cost": _costs(judged, rates),
         "funnel": _funnel(judged, num_kept, rates),
+        "before_after": before_and_after(judged),
         **_statements(judged, witnesses),
     }
 
@@ -100,7 +121,7 @@ def _funnel(
 ) -> list[dict[str, Any]]:
     left = len(judged.tokens)
     stages = []
-    for name in (FILTERS, EXACT, NEAR):
+    for name in (FILTERS, EXACT, NEAR, BALANCE):
         places = [place for place, r in judged.rejected.items() if r.stage == name]
         reasons = Counter(judged.rejected[place].reason for place in places)
         stage = FunnelStage(name, left, left - len(places), dict(sorted(reasons.items())))

@@ -305,12 +305,13 @@ def deciding(verdicts: Iterable[Verdict], settings: FilterSettings) -> Verdict |
     return next(failed, None)
 
 
-def tags_of(conversation: Conversation) -> list[str]:
+def tags_of(conversation: Conversation, settings: FilterSettings | None = None) -> list[str]:
     """What is worth knowing without being a reason to drop.
 
     `ends_on_user`; `truncated`: the token limit broke an answer off; `maybe_truncated`: the last
     answer does not end like a sentence, a list, or code, and the engine did not say why;
-    `placeholder`: a user's turn holds what a source corpus put for personal data.
+    `placeholder`: a user's turn holds what a source corpus put for personal data; `personal`: there
+    is personal data, which the recipe's policy keeps.
     """
     last, tags = conversation.turns[-1], []
     if conversation.cut_turns:
@@ -321,6 +322,9 @@ def tags_of(conversation: Conversation) -> list[str]:
         tags.append("maybe_truncated")
     if any(map(personal_data.has_placeholder, conversation.user_turns)):
         tags.append("placeholder")
+    kept = settings is not None and settings.personal_data == "keep"
+    if kept and any(personal_data.find(m.content) for m in conversation.turns):
+        tags.append("personal")
     return tags
 
 

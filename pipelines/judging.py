@@ -61,7 +61,7 @@ class Judge:
                 conversation,
                 judge(conversation, self.settings, known),
                 known,
-                tags_of(conversation) + sorted(f"mended:{kind}" for kind in changes),
+                tags_of(conversation, self.settings) + sorted(f"mended:{kind}" for kind in changes),
                 changes,
             )
             for (conversation, changes), known in zip(prepared, evidence, strict=True)

@@ -28,6 +28,12 @@ class PublishOptions:
         str | None,
         typer.Option(metavar="TEXT", help="Why it may be published, where a license is not known."),
     ] = None
+    gate_overridden: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="Why it may be published although `realchat gate` fails."
+        ),
+    ] = None
     yes: Annotated[
         bool, typer.Option("--yes/--dry-run", help="Send it, or only show what would be sent.")
     ] = False

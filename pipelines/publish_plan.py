@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
+from pipelines.gate import GateSettings, checks, figures_for_gate, passage
 from pipelines.hub import Hub, State
 from pipelines.licensing import Entry
 from pipelines.publish import (
@@ -14,6 +16,7 @@ from pipelines.publish import (
     publish,
 )
 from pipelines.publish_options import PublishOptions
+from pipelines.recipe import Recipe
 from pipelines.release import STAGE_OF, Release, make_release
 from pipelines.run_folder import RunFolder
 from usersim.errors import InputError, WorldError
@@ -34,17 +37,33 @@ def publish_run(options: PublishOptions) -> str:
         raise InputError(f"{run.root} is no run folder; publish one that `realchat run` made")
     with run.locked():
         confirmed = checked_statement(options.license_confirmed)
-        release = make_release(run, options.what, options.repo, confirmed)
+        release = make_release(run, options.what, options.repo, confirmed, gate_of(run, options))
         if options.yes:
             return done(publish(release, Hub(options.repo, release.repo_type), wishes))
         return plan(release, Hub(options.repo, release.repo_type, pauses=()), wishes)
 
 
-def checked_statement(text: str | None) -> str | None:
-    """What is stated about licenses, as one line. Raises InputError for nothing, or a novel."""
+def gate_of(run: RunFolder, options: PublishOptions) -> dict[str, Any] | None:
+    """What the release of a corpus records of its gate; models pass none.
+
+    Raises InputError when the gate is closed and nobody says why it may be published all the same.
+    """
+    if options.what != "corpus":
+        return None
+    overridden = checked_statement(options.gate_overridden, "--gate-overridden")
+    return passage(checks(gate_settings(run), figures_for_gate(run.root)), overridden)
+
+
+def gate_settings(run: RunFolder) -> GateSettings:
+    """The bounds in a run's own recipe."""
+    return Recipe.checked(run.recipe(), str(run.recipe_file)).gate
+
+
+def checked_statement(text: str | None, option: str = "--license-confirmed") -> str | None:
+    """What the publisher states, as one line. Raises InputError for nothing, or a novel."""
     line = None if text is None else " ".join(text.split())
     if line is not None and not 10 <= len(line) <= 1000:
-        raise InputError("--license-confirmed: say in 10 to 1000 characters why it may be")
+        raise InputError(f"{option}: say in 10 to 1000 characters why it may be")
     return line
 
 
@@ -66,6 +85,7 @@ def plan(release: Release, hub: Hub, wishes: Wishes) -> str:
         ("license", release.permission.license),
         *(("", line) for line in _ledger(release.permission.ledger)),
         *([("stated", release.permission.confirmed)] if release.permission.confirmed else []),
+        *([("gate", release.gate)] if release.gate else []),
         ("tag", wishes.tag or (next_tag(tags) if asked else "the next of v1, v2 ...")),
         ("files", f"{len(release.files)}, {human_size(release.size)}"),
         *(("", line) for line in _files(release, state)),

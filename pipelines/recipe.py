@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 from assistant.train import AssistantSettings
 from pipelines.corpus import CorpusSettings
 from pipelines.curate import CurateSettings
+from pipelines.gate import GateSettings
 from pipelines.stage_table import STAGES, Stage, stage_named
 from usersim.adapters import FOLDER as ADAPTER
 from usersim.engines import EngineSpec
@@ -75,6 +76,7 @@ class Recipe(Settings):
     engines: Engines = Engines()
     simulate: SimulateSettings = SimulateSettings()
     curate: CurateSettings = CurateSettings()
+    gate: GateSettings = GateSettings()
     corpus: CorpusSettings = CorpusSettings()
     train_assistant: AssistantSettings = AssistantSettings()
     expected_seconds: dict[str, float] = Field(
@@ -196,7 +198,7 @@ def without(table: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return result
 
 
-UNPRINTED = ("name", "stages", "expected_seconds")  # they do not change what a stage makes
+UNPRINTED = ("name", "stages", "expected_seconds", "gate")  # they do not change what a stage makes
 
 
 def _spec(engine: RoleEngine, model: str, logs: Path) -> EngineSpec:

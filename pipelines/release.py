@@ -12,8 +12,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +69,8 @@ class Release:
     permission: Permission
     left_out: tuple[str, ...] = ()
     """Files beside them that do not go along, and why."""
+    gate: str = ""
+    """What became of the gate, in words; empty for models."""
 
     @property
     def repo_type(self) -> Literal["dataset", "model"]:
@@ -81,7 +83,13 @@ class Release:
         return sum(file.size for file in self.files)
 
 
-def make_release(run: RunFolder, what: What, repo: str, confirmed: str | None = None) -> Release:
+def make_release(
+    run: RunFolder,
+    what: What,
+    repo: str,
+    confirmed: str | None = None,
+    gate: Mapping[str, Any] | None = None,
+) -> Release:
     """The release of a run's corpus or model, checked.
 
     Args:
@@ -89,6 +97,7 @@ def make_release(run: RunFolder, what: What, repo: str, confirmed: str | None = 
         what: What of it.
         repo: `owner/name` that the card names.
         confirmed: What the publisher states about licenses that are not known.
+        gate: What the manifest records of the gate (see `pipelines.gate.passage`).
 
     Raises:
         InputError: the run has no such thing yet, its files are not those of the manifest, or no
@@ -105,12 +114,14 @@ def make_release(run: RunFolder, what: What, repo: str, confirmed: str | None = 
         release = _corpus(run, recipe, repo, confirmed)
     else:
         release = _model(run, recipe, what, repo, confirmed)
-    facts = {
+    facts: dict[str, Any] = {
         "recipe": recipe.fingerprint(),
         "stages": {name: m.fingerprint for name in _stages(what) if (m := _mark(run, name))},
     }
+    facts |= {"gate": dict(gate)} if gate else {}
     files = (*release.files, _manifest(release, facts))
-    return Release(what, release.name, files, release.permission, release.left_out)
+    said = "" if gate is None else gate.get("overridden") or "every bound is kept"
+    return replace(release, files=files, gate=said)
 
 
 def _stages(what: What) -> Sequence[str]:

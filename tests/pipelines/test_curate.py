@@ -87,7 +87,12 @@ def test_rejected_rows_hold_the_whole_record_and_the_kept_twin(tmp_path):
 def test_the_funnel_adds_up_and_counts_tokens(tmp_path):
     figures, _, _ = run(tmp_path, mixed())
     stages = figures["funnel"]
-    assert [s["stage"] for s in stages] == ["filters", "exact duplicates", "near-duplicates"]
+    assert [s["stage"] for s in stages] == [
+        "filters",
+        "exact duplicates",
+        "near-duplicates",
+        "balance",
+    ]
     assert all(s["in"] == s["kept"] + s["rejected"] for s in stages)
     assert [s["in"] for s in stages[1:]] == [s["kept"] for s in stages[:-1]]
     assert figures["tokens"]["in"] == 8 * 30 + 7 + 2 + 10
@@ -152,6 +157,24 @@ def test_benchmark_questions_and_training_people_are_kept_out(tmp_path):
     memory = figures["memorisation"]
     assert memory["simulated"]["openers"] == round(1 / statement["conversations"], 4)
     assert memory["held_out_people"]["openers"] == 0.0
+
+
+def test_balance_drops_with_reasons_and_before_and_after_are_told(tmp_path):
+    chosen = CurateSettings(balance={"rounds": "as_people", "max_excess": 1.0})
+    people = tmp_path / "people"
+    known = [conversation(f"p{i}", f"question number {i}", "Yes.", f"and {i}", "No.")
+             for i in range(4)]  # fmt: skip
+    write_conversations(people / "train.parquet", known)
+    figures, kept, rejected = run(tmp_path, mixed(), chosen=chosen, people=people)
+    assert figures["in"] == len(kept) + len(rejected)
+    assert figures["funnel"][-1]["stage"] == "balance"
+    before, after = figures["before_after"]["before"], figures["before_after"]["after"]
+    assert (before["conversations"], after["conversations"]) == (12, len(kept))
+    assert before["refusals"] > after["refusals"] == 0.0
+    capped = CurateSettings(balance={"max_per_opener_cluster": 3, "opener_similarity": 0.3})
+    figures, kept, rejected = run(tmp_path / "capped", mixed(), chosen=capped)
+    assert figures["reasons"]["opener_cluster"] == 5
+    assert len(kept) == 3
 
 
 def test_every_verdict_is_stored_also_where_it_decided_nothing(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from hub_server import TOKEN, Fault, LocalHub
 from small_run import make_run
 
+from pipelines.gate import GateSettings, checks, figures_for_gate, passage
 from pipelines.hub import Hub
 from pipelines.publish import Wishes, changes, next_tag, publish, same
 from pipelines.release import CARD, MANIFEST, Release, make_release
@@ -59,7 +60,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def release(run) -> Release:
-    return make_release(run, "corpus", REPO)
+    gate = passage(checks(GateSettings(), figures_for_gate(run.root)), None)
+    return make_release(run, "corpus", REPO, gate=gate)
 
 
 def bring(release: Release, clock: Clock, **wishes):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.publish_plan import human_size
+from usersim.files import write_json
 
 REPO = "someone/talks"
 
@@ -101,6 +102,22 @@ def test_bad_input(server, run, arguments, message):
     assert code == 2
     assert message in " ".join(output.split())
     assert server.repos == {}
+
+
+def test_a_closed_gate_refuses_unless_somebody_says_why(server, run):
+    metrics = run.metrics()
+    metrics["curate"]["before_after"]["after"]["personal_data"] = 0.25
+    write_json(run.metrics_file, metrics)
+    code, output = publish(run.root, "--repo", REPO, "--yes")
+    assert code == 2
+    assert "the gate is closed" in output
+    assert "0.25" in output
+    assert server.repos == {}
+    why = "every address in it belongs to a fictional village"
+    code, output = publish(run.root, "--repo", REPO, "--yes", "--gate-overridden", why)
+    assert code == 0, output
+    recorded = json.loads(server.files(REPO)["manifest.json"])["gate"]
+    assert (recorded["passed"], recorded["overridden"]) == (False, why)
 
 
 def test_a_mistyped_run_is_not_made(tmp_path):
