@@ -33,8 +33,7 @@ class Arena:
     def gate(self, group: int | None) -> None:
         """Admission of all engines: in groups, or (None) left to vLLM alone."""
         for engine in self.engines.values():
-            slots = self.work.slots
-            engine.host.gate = Gate(slots, group) if group else Gate(1 << 20)
+            engine.host.gate = Gate(self.work.slots, group or 1)
 
     async def say(self, plan: Plan, turn: int, said: Sequence[str]) -> str:
         """One turn of a conversation, for schedulers that are not ours."""

@@ -87,6 +87,8 @@ class Reading:
     steps: int
     occupancy: float
     cache_hit_rate: float
+    computed: int
+    """Prompt tokens that were not cached: what listening costs beside speaking."""
 
     @property
     def tokens_per_cpu_s(self) -> float:
@@ -111,4 +113,5 @@ class Meter:
             steps=len(STEPS.made),
             occupancy=STEPS.occupancy(slots),
             cache_hit_rate=STEPS.cached / STEPS.prompt if STEPS.prompt else 0.0,
+            computed=STEPS.prompt - STEPS.cached,
         )

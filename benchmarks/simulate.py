@@ -93,7 +93,8 @@ def judged(work: Work, readings: Mapping[str, list[Reading]], bar: float) -> dic
 def _line(name: str, r: Reading) -> str:
     return (
         f"{name:32} {r.tokens_per_cpu_s:6.0f} tokens/cpu-s  {r.tokens / r.wall_s:6.0f} tokens/s"
-        f"  {r.steps:5d} steps  occupancy {r.occupancy:.3f}  cache hits {r.cache_hit_rate:.3f}"
+        f"  {r.steps:5d} steps  {r.computed:6d} computed"
+        f"  occupancy {r.occupancy:.3f}  cache hits {r.cache_hit_rate:.3f}"
     )
 
 

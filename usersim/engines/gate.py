@@ -8,25 +8,24 @@ longest reply: a group is complete as soon as enough have finished.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
 class Gate:
-    """Lets turns into `slots` places, `group` of them at a time.
+    """Lets turns into an engine that runs `slots` of them at once, `group` together.
 
-    A group is whole when `group` turns wait and have places, or half of all turns under way do: so
-    that neither the beginning, nor the last conversations, nor a `group` above the number of turns
-    ever stand still. While more turns are under way than there are places, a free place costs more
-    than a mixed step, and is taken at once.
+    A group is whole when `group` turns wait, or half of all turns under way do: so that neither the
+    last conversations nor a `group` above their number ever stand still. While more turns are under
+    way than there are slots, everyone enters at once: the engine keeps those that are too many in
+    its own queue, and fills a slot in the very step after it became free.
     """
 
     def __init__(self, slots: int, group: int = 1) -> None:
         self.slots, self.group = slots, max(1, min(group, slots))
         self.running = 0
         """Turns that are inside."""
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: list[asyncio.Future[None]] = []
         self._due = False
         self._inside_s = self._open_s = 0.0
         self._changed: float | None = None
@@ -38,7 +37,7 @@ class Gate:
 
     @property
     def occupancy(self) -> float:
-        """Mean share of the places taken, over the time in which there was work."""
+        """Mean share of the slots that had a turn, over the time in which there was work."""
         self._count()
         return self._inside_s / (self.slots * self._open_s) if self._open_s else 0.0
 
@@ -52,7 +51,8 @@ class Gate:
             await entered
         except asyncio.CancelledError:
             if entered.cancelled():  # still outside
-                self._waiting.remove(entered)
+                if entered in self._waiting:
+                    self._waiting.remove(entered)
                 self._soon()
             else:
                 self._leave()
@@ -75,20 +75,21 @@ class Gate:
 
     def _admit(self) -> None:
         self._due = False
-        ready = min(self.waiting, self.slots - self.running)
         under_way = self.waiting + self.running
         group = self.group if under_way <= self.slots else 1
-        if ready <= 0 or ready < min(group, -(-under_way // 2)):
+        if self.waiting < max(1, min(group, -(-under_way // 2))):
             return
         self._count()
-        for _ in range(ready):
-            self._waiting.popleft().set_result(None)
-            self.running += 1
+        entering = [turn for turn in self._waiting if not turn.done()]  # the others have given up
+        self._waiting.clear()
+        self.running += len(entering)
+        for turn in entering:
+            turn.set_result(None)
 
     def _count(self) -> None:
         """Add up the time that passed since the last change."""
         now = time.monotonic()
         if self._changed is not None and (self.running or self._waiting):
             self._open_s += now - self._changed
-            self._inside_s += self.running * (now - self._changed)
+            self._inside_s += min(self.running, self.slots) * (now - self._changed)
         self._changed = now

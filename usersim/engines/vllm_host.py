@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from usersim.engines import EngineSpec
 
-BLOCK = 32  # tokens in a block of the KV cache: vLLM's CPU kernels want a multiple of 32
 GIB = 1 << 30
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes as `max_lora_rank`
 STAT_LOGGERS: list[Any] = []
@@ -232,7 +231,7 @@ def _arguments(spec: "EngineSpec", folder: Path, context: int, on_cpu: bool) -> 
         return arguments | {"gpu_memory_utilization": spec.gpu_memory_utilization}
     return arguments | {
         "enforce_eager": True,
-        "block_size": BLOCK,
+        "block_size": spec.block_tokens,
         "kv_cache_memory_bytes": int(spec.kv_cache_gb * GIB),
         "logits_processors": ["usersim.engines.nucleus:NucleusDraw"],
     }
