@@ -1,4 +1,4 @@
-"""`realchat personas make|show|check`: people on paper, without an engine."""
+"""`realchat personas ...`: people and scenes on paper, and people who speak and think."""
 
 import json
 from collections.abc import Callable
@@ -18,6 +18,7 @@ Examples:
   realchat personas make quotas.gender='{woman: 1}' --out w.jsonl  a quota of your own
   realchat personas show mine.yaml                                 four aspects -> a whole person
   realchat personas check people.jsonl                             names, ages, near-duplicates
+  realchat personas interact --people people.jsonl --scenes scenes.jsonl --out scripts parties=3
 """
 
 verbs = typer.Typer(
@@ -30,7 +31,7 @@ verbs = typer.Typer(
 
 def add_to(app: typer.Typer, guarded: Guard) -> None:
     """Give the command its `personas` verbs."""
-    for verb in (make, show, check):
+    for verb in (make, show, check, interact):
         verbs.command(verb.__name__)(guarded(verb))
     app.add_typer(verbs, name="personas")
 
@@ -91,6 +92,31 @@ def check(
     for problem in report.problems:
         typer.echo(problem, err=True)
     raise typer.Exit(1 if report.problems else 0)
+
+
+def interact(
+    people: Annotated[Path, typer.Option(help="File of personas.")],
+    scenes: Annotated[Path, typer.Option(help="File of their scenes.")],
+    out: Annotated[Path, typer.Option(help="Folder for scripts, rejected ones and the journal.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="As parties=3, thinkers=all, engine.model=NAME"),
+    ] = None,
+    number: Annotated[int | None, typer.Option(help="Only the first so many scenes.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Let the people of scenes speak and think; the same command goes on after a crash."""
+    from pipelines.stage_process import quieten
+    from usersim.personas.acts import InteractSettings
+    from usersim.personas.interact import interact
+    from usersim.personas.scenes import read_scenes
+    from usersim.personas.schema import read_personas
+
+    quieten()
+    settings = _settings(InteractSettings, overrides or ())
+    listed = read_scenes(scenes)[:number]
+    figures = interact(settings, read_personas(people), listed, out)
+    typer.echo(json.dumps(figures, ensure_ascii=False, indent=1))
 
 
 def _shown(persona: Any, layout: str) -> str:

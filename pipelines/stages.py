@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import Stage, stage_named
-from usersim.checkpoints import about_checkpoint
+from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def simulation(
     user = recipe.user_engine(run.user_model, run.logs)
     keep_cast(recipe, run)
     return (
-        calibrated(recipe.simulate, Path(user.adapter or user.model)),
+        calibrated(recipe.simulate, user),
         user,
         recipe.assistant_engine(run.logs),
         run.root,
@@ -119,9 +119,18 @@ WORK: dict[str, Callable[[Recipe, RunFolder], Figures]] = {
 }
 
 
-def calibrated(settings: "SimulateSettings", checkpoint: Path) -> "SimulateSettings":
-    """The settings, with the bias that training measured for this UserGPT's decision to leave."""
-    bias = float(about_checkpoint(checkpoint).get("end_bias", 0.0))
+def calibrated(settings: "SimulateSettings", user: "EngineSpec") -> "SimulateSettings":
+    """The settings, with the bias that training measured for this UserGPT's decision to leave.
+
+    A model on the Hub brings its own along; behind an endpoint nobody knows it, so state it then in
+    `simulate.end_bias`.
+    """
+    if user.kind != "vllm":
+        return settings
+    named = user.adapter or user.model
+    folder = Path(named)
+    about = about_checkpoint(folder if folder.is_dir() else resolve_checkpoint(named))
+    bias = float(about.get("end_bias", 0.0))
     return settings.model_copy(update={"end_bias": settings.end_bias + bias})
 
 

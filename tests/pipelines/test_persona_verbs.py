@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from pipelines.cli import app
 from usersim.personas.scenes import read_scenes
 from usersim.personas.schema import read_personas, write_personas
+from usersim.personas.script import read_scripts
 
 
 def realchat(*arguments):
@@ -23,6 +24,17 @@ def test_people_and_their_scenes_are_made_and_pass_the_check(tmp_path):
     assert len(read_scenes(scenes)) == 90
     checked = realchat("check", people)
     assert (checked.exit_code, json.loads(checked.stdout)["near_duplicates"]) == (0, 0)
+
+
+def test_people_speak_and_think_in_their_scenes(tmp_path):
+    people, scenes = tmp_path / "p.jsonl", tmp_path / "s.jsonl"
+    realchat("make", "number=4", "--out", people, "--scenes", scenes, "--each", 2)
+    told = ["--people", people, "--scenes", scenes, "--out", tmp_path / "o", "--number", 5]
+    scripted = ["engine.kind=scripted", "engine.model=talkative", "parties=3"]
+    done = realchat("interact", *told, *scripted)
+    assert (
+        json.loads(done.stdout)["scripts"] == len(read_scripts(tmp_path / "o/scripts.jsonl")) == 5
+    )
 
 
 def test_a_population_that_collapsed_is_told(tmp_path):

@@ -7,6 +7,7 @@ from pipelines.recipe import DEFAULT, Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import STAGES, downstream, stage_named
 from pipelines.stages import WORK, calibrated, perform
+from usersim.engines import EngineSpec
 from usersim.errors import InputError
 from usersim.files import write_json
 
@@ -103,11 +104,16 @@ def test_a_stage_that_fails_leaves_no_figures(run, recipe, monkeypatch):
     assert run.metrics() == {}
 
 
-def test_the_decision_to_leave_is_biased_as_training_measured(tmp_path, recipe):
+def test_the_decision_to_leave_is_biased_as_training_measured(tmp_path, recipe, monkeypatch):
     settings = recipe.simulate.model_copy(update={"end_bias": 0.5})
-    assert calibrated(settings, tmp_path) == settings
+    own = EngineSpec(model=str(tmp_path))
+    assert calibrated(settings, own) == settings
     write_json(tmp_path / "realchat.json", {"opens": "user", "end_bias": -0.75})
-    assert calibrated(settings, tmp_path).end_bias == -0.25
+    assert calibrated(settings, own).end_bias == -0.25
+    monkeypatch.setattr(stages, "resolve_checkpoint", lambda name: tmp_path)
+    assert calibrated(settings, EngineSpec(model="somebody/usergpt")).end_bias == -0.25
+    behind = EngineSpec(kind="endpoint", model="somebody/usergpt", url="http://localhost:1/v1")
+    assert calibrated(settings, behind) == settings
 
 
 def test_the_cards_facts_are_those_of_the_run(recipe):
