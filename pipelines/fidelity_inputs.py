@@ -179,8 +179,9 @@ def speaking(
     As in the model's run, where it is known; the assistant is `assistant`, or that run's.
     """
     from pipelines.stages import calibrated
+    from usersim.engines import EngineSpec
 
-    settings = calibrated(model.recipe.simulate, model.checkpoint)
+    settings = calibrated(model.recipe.simulate, EngineSpec(model=str(model.checkpoint)))
     settings = settings.model_copy(
         update={
             "conversations": conversations,
