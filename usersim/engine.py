@@ -21,7 +21,7 @@ class Sampling:
     min_tokens: int = 0
     free_end: bool = False
     """Whether the end of a turn is drawn from the model's own probability, outside the nucleus, by
-    an engine that can; with a nucleus, short turns and unfinished ones hardly ever come."""
+    an engine that can; in a nucleus, an end is too improbable after most words to be drawn."""
     end_bias: float = 0.0
     """Added to the logit of the end-of-conversation token, where there is one; -100 forbids it."""
     schema: str = ""

@@ -58,7 +58,8 @@ class SimulateSettings(Settings):
         (), description="sizes that a run had before it grew, each ends a data file; leave it alone"
     )
     user_sampling: SamplingSettings = Field(
-        SamplingSettings(max_tokens=96), description="how the user's turns are drawn"
+        SamplingSettings(max_tokens=192, free_end=True),
+        description="how the user's turns are drawn",
     )
     assistant_sampling: SamplingSettings = Field(
         SamplingSettings(max_tokens=192, temperature=0.7), description="how answers are drawn"

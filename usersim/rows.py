@@ -24,9 +24,10 @@ class ViewSettings(Settings):
     """Most tokens in one row."""
     target_limit: int = 256
     """A labelled turn is cut after so many; a cut turn gets no end-of-turn label."""
-    context_limit: int = 96
+    context_limit: int = 48
     """The other side's turns keep their first 3/4 and last 1/4 of so many: the assistant writes
-    78 % of ShareGPT, and people react mostly to how an answer begins and ends."""
+    78 % of ShareGPT, and people react mostly to how an answer begins and ends. At 48 more of the
+    tokens are targets than at 96, and dev people are predicted better (docs/log.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ to the whole vocabulary. Each draw needs one uniform number, a hash of (seed, po
 does not depend on what else is in the batch.
 
 **Ends outside the nucleus.** A turn may end after any word, mostly with a probability below 10 %:
-at a top-p of 0.9 that is cut off nearly everywhere, and a model of people who type "yes" or break
-off without a full stop writes on. With `ends`, whether to stop is drawn from the model's own
+at a top-p of 0.9 that is cut off at many places, and a model of people who type "yes" or break off
+without a full stop writes on. With `ends`, whether to stop is drawn from the model's own
 probability, and only what to say from the nucleus of all other tokens.
 
 The engine's process loads this module by name; nothing else imports it.
