@@ -1,0 +1,130 @@
+"""Experiences that an engine writes: read under a schema, held against their paragraph."""
+
+import asyncio
+import json
+
+import pytest
+
+from assistant.characters.profile import find_profile
+from assistant.characters.scenes import extract_scenes
+from assistant.characters.voice import first_person
+from assistant.characters.writing import Script, grounded, write_experiences
+from usersim.engine import Completion
+from usersim.engines.scripted import ScriptedEngine, dying, refusing
+from usersim.errors import WorldError
+
+TAMSIN = find_profile("tamsin-orrow")
+SCENES, _ = extract_scenes(TAMSIN, 60)
+
+
+def script_of(*lines):
+    keys = ("speaker", "action", "text")
+    return json.dumps({"lines": [dict(zip(keys, line, strict=True)) for line in lines]})
+
+
+def faithful(messages):
+    """What a good writer answers: the notes, in the first person."""
+    notes = messages[-1].content.partition("Notes: ")[2].split("\n")[0]
+    said = first_person(notes, TAMSIN)[:200]
+    return script_of(("other", "speaking", "Tell me."), ("character", "speaking", said))
+
+
+def written(folder, engine):
+    return asyncio.run(write_experiences(SCENES, TAMSIN, engine, folder, 7))
+
+
+def test_every_line_of_a_written_scene_traces_to_its_paragraph(tmp_path):
+    engine = ScriptedEngine(lambda messages, sampling: faithful(messages), "writer")
+    made, refused, counts = written(tmp_path, engine)
+    assert refused == []
+    assert counts["written"] == len(made) == len(SCENES)
+    assert {e.paragraph for e in made} == {p.id for p in TAMSIN.paragraphs}
+    for scene, experience in zip(SCENES, made, strict=True):
+        assert experience.writer == "writer"
+        assert experience.status == scene.background
+        assert {u.paragraph for u in experience.utterances} == {scene.paragraph}
+        own = " ".join(u.text for u in experience.utterances if u.speaker == TAMSIN.name)
+        assert grounded(own, TAMSIN, scene.paragraph) > 0.8
+    again = ScriptedEngine(lambda messages, sampling: faithful(messages), "writer")
+    assert written(tmp_path, again)[0] == made
+    assert again.calls == 0
+
+
+PLANTED = {
+    "not_json": "The wind howled. Tamsin said hello.",
+    "wrong_fields": '{"lines": [{"speaker": "other"}, {"speaker": "character"}]}',
+    "out_of_range": '{"lines": []}',
+    "character_is_silent": script_of(("other", "speaking", "A."), ("other", "speaking", "B.")),
+    "stranger_thinks": script_of(("other", "thinking", "A."), ("character", "speaking", "B.")),
+    "empty_line": script_of(("other", "speaking", " "), ("character", "speaking", "B.")),
+    "ungrounded": script_of(
+        ("other", "speaking", "Well?"),
+        ("character", "speaking", "Dragons circled purple moons above Tokyo yesterday."),
+    ),
+}
+
+
+def test_every_planted_malformed_script_is_refused_with_its_reason(tmp_path):
+    """And the template plays the scene in its place: no scene is lost."""
+    planted = {}
+
+    def noisy(messages, sampling):
+        number = sampling.seed - 7
+        if number % 2:
+            return faithful(messages)
+        reason = list(PLANTED)[(number // 2) % len(PLANTED)]
+        planted[SCENES[number].id] = reason
+        return PLANTED[reason]
+
+    made, refused, counts = written(tmp_path, ScriptedEngine(noisy, "noisy"))
+    assert {r.id: r.reason for r in refused} == planted
+    assert set(planted.values()) == set(PLANTED)
+    assert len(made) == len(SCENES)
+    writers = [e.writer for e in made]
+    assert writers.count("template") == len(planted) == 60 - counts["written"]
+
+
+def test_a_script_that_was_cut_off_says_so(tmp_path):
+    cut = ScriptedEngine(lambda m, s: Completion('{"lines": [{"spea', "length"), "cut")
+    assert {r.reason for r in written(tmp_path, cut)[1]} == {"cut_off"}
+
+
+def test_an_engine_that_refuses_or_dies(tmp_path):
+    full = refusing(ScriptedEngine(lambda m, s: "", "full"), "context_full")
+    assert {r.reason for r in written(tmp_path / "a", full)[1]} == {"context_full"}
+    engine = ScriptedEngine(lambda messages, sampling: faithful(messages), "writer")
+    with pytest.raises(WorldError, match="goes on"):
+        written(tmp_path / "b", dying(engine, after=30))
+    engine = ScriptedEngine(lambda messages, sampling: faithful(messages), "writer")
+    assert len(written(tmp_path / "b", engine)[0]) == 60
+    assert engine.calls <= 30
+
+
+@pytest.mark.slow
+def test_the_real_engine_leaves_no_row_unparsed(tmp_path):
+    """A 135M model under a grammar: scripts and verdicts are all read; their content is weak."""
+    from assistant.characters.judging import Verdict
+    from assistant.characters.structured import Refused, read_answer, schema_of
+    from usersim.conversation import Message
+    from usersim.engine import Sampling
+    from usersim.engines import EngineSpec, open_engine
+
+    engine = open_engine(EngineSpec(context_tokens=1024))
+    unreadable = {"not_json", "wrong_fields", "out_of_range"}
+
+    async def run():
+        try:
+            scenes = SCENES[::6]
+            written = await write_experiences(scenes, TAMSIN, engine, tmp_path, 7)
+            asked = [Message("user", "Judge this reply about a clockmaker: I make cheese.")]
+            sampling = Sampling(max_tokens=120, temperature=0.8, schema=schema_of(Verdict))
+            verdicts = await asyncio.gather(*(engine.complete(asked, sampling) for _ in range(8)))
+            return written, verdicts
+        finally:
+            await engine.close()
+
+    (made, refused, _), verdicts = asyncio.run(run())
+    assert len(made) == 10
+    assert not unreadable & {r.reason for r in refused}
+    assert not [v for v in verdicts if isinstance(read_answer(v, Verdict), Refused)]
+    assert json.loads(schema_of(Script))["required"] == ["lines"]
