@@ -163,6 +163,7 @@ class Books:
             sessions=before.sessions + 1,
             transient_retries=before.transient_retries + pace.transient_retries,
             peak_requests=max(before.peak_requests, pace.peak_in_flight),
+            slot_occupancy=pace.slots or before.slot_occupancy,
         )
         write_json(self._spent_path, self.spent.to_dict())
 

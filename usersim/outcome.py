@@ -102,6 +102,8 @@ class Spent:
     sessions: int = 0
     transient_retries: int = 0
     peak_requests: int = 0
+    slot_occupancy: dict[str, float] = field(default_factory=dict)
+    """Of the last sitting, by role."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in its file."""

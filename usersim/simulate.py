@@ -165,7 +165,7 @@ class Session:
             raise WorldError(self._unfinished(f"an engine died: {error}")) from error
         finally:
             clock.cancel()
-            self._books.save_spent(before, self._simulator.pace, self._began)
+            self._save(before)
         if self._stopping.asked:
             raise WorldError(self._unfinished(f"stopped by {self._stopping.asked}"))
 
@@ -193,8 +193,12 @@ class Session:
 
     def _show(self) -> None:
         elapsed = max(time.monotonic() - self._began, 1e-9)
-        user, assistant = (self._simulator.pace.tokens[r] / elapsed for r in ("user", "assistant"))
-        self._bar.note(f"{user:.0f} user + {assistant:.0f} assistant tokens/s")
+        pace = self._simulator.pace
+        user, assistant = (pace.tokens[r] / elapsed for r in ("user", "assistant"))
+        cached = pace.prompts["cached"] / max(pace.prompts["all"], 1)
+        self._bar.note(
+            f"{user:.0f} user + {assistant:.0f} assistant tokens/s, {cached:.0%} of prompts cached"
+        )
         self._bar.advance()
 
     def _snapshot(self) -> Snapshot:
@@ -211,7 +215,12 @@ class Session:
     async def _keep_time(self, before: Spent) -> None:
         while True:
             await asyncio.sleep(SAVE_S)
-            self._books.save_spent(before, self._simulator.pace, self._began)
+            self._save(before)
+
+    def _save(self, before: Spent) -> None:
+        pace = self._simulator.pace
+        pace.slots = occupancies(self._simulator.engines)
+        self._books.save_spent(before, pace, self._began)
 
     def _unfinished(self, why: str) -> str:
         total = self._books.agenda.settings.conversations
@@ -219,6 +228,12 @@ class Session:
             f"{why}; {self._books.ended} of {total} conversations are finished and every finished"
             f" turn is kept in {self._books.run}. The same command resumes there"
         )
+
+
+def occupancies(engines: dict[Role, Engine]) -> dict[str, float]:
+    """Share of the slots that had a turn, by role, of the engines that have slots of their own."""
+    found = {role: getattr(engine, "occupancy", None) for role, engine in engines.items()}
+    return {role: round(share, 3) for role, share in found.items() if share is not None}
 
 
 async def all_or_first_error(tasks: list[asyncio.Task[None]]) -> None:

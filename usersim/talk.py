@@ -90,6 +90,10 @@ class Pace:
     peak_in_flight: int = 0
     transient_retries: int = 0
     tokens: Counter[str] = field(default_factory=Counter)
+    prompts: Counter[str] = field(default_factory=Counter)
+    """Prompt tokens: all of them, and those that a prefix cache held."""
+    slots: dict[str, float] = field(default_factory=dict)
+    """Share of each role's slots that had a turn, while there was work; where the engine knows."""
 
 
 class Simulator:
@@ -251,6 +255,7 @@ class Simulator:
         finally:
             pace.in_flight -= 1
         pace.tokens[role] += completion.completion_tokens
+        pace.prompts.update(all=completion.prompt_tokens, cached=completion.cached_tokens)
         return completion
 
 

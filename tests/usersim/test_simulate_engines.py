@@ -3,7 +3,7 @@
 import pytest
 
 from usersim.engines import EngineSpec, Price, determinism
-from usersim.engines.scripted import HeldEngine, talkative
+from usersim.engines.scripted import HeldEngine, ScriptedEngine, talkative
 from usersim.simulate import SimulateSettings, about_engines, simulate
 
 SETTINGS = SimulateSettings(conversations=6, shard_size=6, max_rounds=2, retry_pause_s=0)
@@ -49,3 +49,14 @@ def test_the_grade_says_what_a_second_run_gives(kind, grade, monkeypatch):
     assert determinism(EngineSpec(kind=kind)) == ("plan" if kind == "endpoint" else "text")
     assert determinism(talkative()) == "text"
     assert determinism(HeldEngine(talkative(), None)) == "plan"
+
+
+def test_the_slots_that_were_used_are_told_by_role(tmp_path):
+    class Slotted(ScriptedEngine):
+        occupancy = 0.87654
+
+    user = Slotted(talkative(2)._script, "u")
+    figures = simulate(SETTINGS, user, talkative(model="a"), tmp_path, "recipe-1", 7)
+    assert figures["slot_occupancy"] == {"user": 0.877}
+    again = simulate(SETTINGS, talkative(2), talkative(), tmp_path, "recipe-1", 7)
+    assert again["slot_occupancy"] == {"user": 0.877}  # nothing was held: the last sitting's

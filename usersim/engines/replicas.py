@@ -43,6 +43,11 @@ class Replicas:
         """The smallest context among them."""
         return min(engine.context_tokens for engine in self.engines)
 
+    @property
+    def occupancy(self) -> float:
+        """Mean share of all their slots that had a turn."""
+        return sum(getattr(e, "occupancy", 0.0) for e in self.engines) / len(self.engines)
+
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """The completion of the conversation's own engine."""
         return await self._engine_of(messages).complete(messages, sampling)

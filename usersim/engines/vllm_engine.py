@@ -86,6 +86,11 @@ class VllmEngine:
         """The smaller of what the spec asks for and what the model was made for."""
         return self._context_tokens
 
+    @property
+    def occupancy(self) -> float:
+        """Mean share of the engine's slots that had a turn, while there was work."""
+        return self.host.gate.occupancy
+
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """The next turn. Text before an end of conversation is a turn like any other.
 
