@@ -70,7 +70,7 @@ def shortest_whole(curated: Path) -> Conversation | None:
 def next_commands(run: RunFolder) -> list[str]:
     """Three commands to try."""
     commands = [
-        (f"chat --run {run.root}", "talk to the models of this run"),
+        (f"dashboard {run.root.parent}", "read every conversation, kept and rejected"),
         ("run name=mine ingest.source=my.jsonl", "the same with your own conversations"),
         ("run --recipe usergpt-1gpu", "the same on a GPU, at another scale"),
     ]

@@ -40,7 +40,7 @@ def test_the_screen_shows_what_was_made_three_figures_a_conversation_and_what_ne
     assert "2 min 05 s of work" in text
     for message in talks[1].messages:
         assert all(line in text for line in message.content.splitlines())
-    assert all(verb in text for verb in ("chat --run", "ingest.source=my.jsonl", "usergpt-1gpu"))
+    assert all(verb in text for verb in ("dashboard ", "ingest.source=my.jsonl", "usergpt-1gpu"))
 
 
 def test_figures_that_are_not_there_are_left_out(run, tmp_path):
