@@ -96,15 +96,24 @@ def front_matter(settings: "CorpusSettings", figures: Mapping[str, Any]) -> str:
                 "data_files": [
                     {"split": split, "path": f"data/{split}-*"} for split in figures["splits"]
                 ],
-            }
+            },
+            *(
+                {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train-*"}]}
+                for name in subsets_of(figures)
+            ),
         ],
     }
     table["dataset_info"] = dataset_info(figures)
     return yaml.safe_dump(table, sort_keys=False, allow_unicode=True)
 
 
-def dataset_info(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes of the splits, in rows and bytes.
+def subsets_of(figures: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """The subsets beside the conversations that have rows, with their sizes."""
+    return {name: sizes for name, sizes in figures.get("subsets", {}).items() if sizes}
+
+
+def dataset_info(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Sizes of every subset's splits, in rows and bytes.
 
     Not for show: `datasets` caches a local folder under its name and its card's metadata alone, and
     every run's folder is called `corpus`. Without these sizes the second run's corpus would load as
@@ -115,10 +124,22 @@ def dataset_info(figures: Mapping[str, Any]) -> dict[str, Any]:
         {"name": name, "num_bytes": sizes[name], "num_examples": rows}
         for name, rows in figures["splits"].items()
     ]
-    return {
+    default = {
+        "config_name": "default",
         "splits": splits,
         "download_size": figures["bytes"],
         "dataset_size": sum(sizes.values()),
+    }
+    return [default, *(_subset_info(name, s) for name, s in subsets_of(figures).items())]
+
+
+def _subset_info(name: str, sizes: Mapping[str, int]) -> dict[str, Any]:
+    split = {"name": "train", "num_bytes": sizes["num_bytes"], "num_examples": sizes["rows"]}
+    return {
+        "config_name": name,
+        "splits": [split],
+        "download_size": sizes["bytes"],
+        "dataset_size": sizes["num_bytes"],
     }
 
 

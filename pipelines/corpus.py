@@ -1,6 +1,7 @@
 """The corpus stage: curated conversations into Parquet splits with a dataset card, ready to load.
 
     curated/part-*.parquet -> corpus/data/{train,test}-00000-of-0000N.parquet
+                              corpus/{rejected,lineage}/train-00000-of-0000N.parquet
                               corpus/README.md
 
 `datasets.load_dataset("runs/demo/corpus")` gives both splits; column `messages` is what TRL trains
@@ -10,7 +11,7 @@ in as a whole, so no shard of an earlier build stays behind.
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, median
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from pipelines.card import render_card
+from pipelines.subsets import Subset, lineage_table, rejected_rows, rejected_table
 from usersim.conversation import conversation_schema
 from usersim.errors import InputError, WorldError
-from usersim.files import fingerprint, read_rows, write_table, write_text
+from usersim.files import fingerprint, write_table, write_text
 from usersim.neardup import clusters, near_duplicate_pairs
 from usersim.settings import Settings
 from usersim.shingling import Shingling
@@ -48,6 +50,11 @@ class CorpusSettings(Settings):
     )
     split_threshold: float = Field(
         0.6, gt=0, le=1, description="openers this similar (Jaccard) go to the same split"
+    )
+    subsets: tuple[Subset, ...] = Field(
+        ("rejected", "lineage"),
+        description="published beside the conversations: what was thrown away and why (no text"
+        " that must not be shown), and where each row comes from with its verdicts",
     )
     max_shard_bytes: int = Field(
         256 * 2**20, ge=1024, description="size of a data file in memory before compression"
@@ -90,8 +97,16 @@ def build_corpus(
             "bytes": sum(path.stat().st_size for path in folder.iterdir()),
             **corpus_statistics(table),
         }
-        dropped = _dropped(rejected)
-        card = render_card(settings, figures, facts | {"dropped": dropped}, texts)
+    subsets: dict[str, Callable[[], pa.Table]] = {
+        "rejected": lambda: rejected_table(rejected, curated),
+        "lineage": lambda: lineage_table(table, held_out, curated),
+    }
+    figures["subsets"] = {
+        name: _write_subset(make() if name in settings.subsets else None, out / name, settings)
+        for name, make in subsets.items()
+    }
+    dropped = dict(Counter(row["reason"] for row in rejected_rows(rejected)).most_common())
+    card = render_card(settings, figures, facts | {"dropped": dropped}, texts)
     write_text(out / "README.md", card)
     return figures
 
@@ -180,6 +195,19 @@ def _write_shards(table: "pa.Table", folder: Path, split: str, max_bytes: int) -
         write_table(folder / name, table.slice(start, size))
 
 
+def _write_subset(
+    table: "pa.Table | None", folder: Path, settings: CorpusSettings
+) -> dict[str, int] | None:
+    """Its rows and sizes; None, and no folder, where there is nothing to write."""
+    if table is None or not table.num_rows:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    with whole_folder(folder) as staging:
+        _write_shards(table, staging, "train", settings.max_shard_bytes)
+        size = sum(path.stat().st_size for path in staging.iterdir())
+    return {"rows": table.num_rows, "num_bytes": table.nbytes, "bytes": size}
+
+
 def corpus_statistics(table: "pa.Table") -> dict[str, Any]:
     """Rounds, words by role, stop reasons, and where the rows come from."""
     rounds: list[int] = []
@@ -208,10 +236,3 @@ def corpus_statistics(table: "pa.Table") -> dict[str, Any]:
 def _counts(table: "pa.Table", column: str) -> dict[str, int]:
     values = Counter(value for value in table.column(column).to_pylist() if value)
     return dict(values.most_common())
-
-
-def _dropped(rejected: Path) -> dict[str, int]:
-    """How many rejected rows there are, by reason; empty when there is no such file."""
-    files = sorted(rejected.glob("*.parquet")) if rejected.is_dir() else [rejected]
-    reasons = Counter(row["reason"] for path in files if path.exists() for row in read_rows(path))
-    return dict(reasons.most_common())

@@ -135,8 +135,9 @@ def _mark(run: RunFolder, name: str) -> Any:
 
 def _corpus(run: RunFolder, recipe: Recipe, repo: str, confirmed: str | None) -> Release:
     listed = _matching_manifest(run)
-    given = permission(row_ledger(sorted(run.corpus.rglob("*.parquet"))), recipe.corpus.license,
-                       confirmed)  # fmt: skip
+    # Rows of `lineage` have no text of their own: their conversations are counted in `data`.
+    with_text = [p for name in ("data", "rejected") for p in (run.corpus / name).glob("*.parquet")]
+    given = permission(row_ledger(sorted(with_text)), recipe.corpus.license, confirmed)
     files = [
         ReleaseFile(name, run.corpus / name, size, sha256)
         for name, (size, sha256) in listed.items()

@@ -231,7 +231,8 @@ def _card(path: Path, counted: Mapping[str, Any], funnel: list[dict[str, Any]]) 
     check.same("first lines", numbers, (counted["conversations"], counted["rounds_mean"]))
     category = [size_category(counted["conversations"])]
     check.same("size_categories", metadata.get("size_categories"), category)
-    data_files = [f["split"] for c in metadata.get("configs", ()) for f in c["data_files"]]
+    configs = [c for c in metadata.get("configs", ()) if c.get("config_name") == "default"]
+    data_files = [f["split"] for c in configs for f in c["data_files"]]
     check.same("splits", sorted(data_files), sorted(counted["splits"]))
     expected = [f"| {cell(s)} | {n} conversations |" for s, n in counted["splits"].items()]
     for row in counted["sources"]:

@@ -189,7 +189,7 @@ def test_the_same_conversations_give_the_same_bytes_in_any_order(tmp_path):
     random.Random(1).shuffle(rows)
     build(tmp_path / "b", rows)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a/corpus").rglob("*.*"))
-    assert len(files) == 3
+    assert len(files) == 4
     for name in files:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
@@ -201,7 +201,7 @@ def test_shards_are_bounded_and_an_earlier_build_leaves_nothing(tmp_path, monkey
     second = build(tmp_path, rows)
     names = names_in(tmp_path / "corpus" / "data")
     assert names == ["test-00000-of-00001.parquet", "train-00000-of-00001.parquet"]
-    assert names_in(tmp_path / "corpus") == ["README.md", "data"]
+    assert names_in(tmp_path / "corpus") == ["README.md", "data", "lineage"]
     assert first["splits"] == second["splits"]
     assert load(tmp_path, monkeypatch)["train"].num_rows == second["splits"]["train"]
 

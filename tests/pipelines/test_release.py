@@ -27,7 +27,8 @@ def front_matter(card: str) -> dict:
 def test_a_corpus_goes_with_its_card_its_report_and_a_manifest_of_all(tmp_path):
     run = make_run(tmp_path / "small")
     release = make_release(run, "corpus", REPO)
-    data = sorted(f"data/{p.name}" for p in (run.corpus / "data").iterdir())
+    data = [f"{p.parent.name}/{p.name}" for p in run.corpus.rglob("*.parquet")]
+    assert any(name.startswith("lineage/") for name in data)
     assert sorted(f.path for f in release.files) == sorted([*data, CARD, MANIFEST, REPORT])
     manifest = json.loads(text_of(release, MANIFEST))
     assert (manifest["what"], manifest["run"], manifest["license"]) == (

@@ -1,0 +1,118 @@
+"""The corpus' other subsets: what was thrown away, and where each row comes from.
+
+    rejected   one row a rejected conversation: stage, reason, detail, and its messages
+    lineage    one row a published conversation: split, models, seed, and every verdict about it
+
+Not every rejected text may go into the world. Its messages and the detail (which quotes them) are
+left out unless every finding about it is one of PUBLIC: who was dropped for personal data, a slur
+or a benchmark's question must not be published by being dropped. A reason that is not known here
+counts as not public.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from usersim.conversation import conversation_schema
+from usersim.errors import InputError
+from usersim.files import read_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Subset = Literal["rejected", "lineage"]
+ORIGIN = ("source", "license", "stop_reason", "user_model", "assistant_model", "recipe")
+PUBLIC = frozenset({
+    "no_answer", "blank_turn", "template_leak", "reasoning_leak", "transcript", "user_answers",
+    "assistant_asks", "echo", "self_naming", "refusal", "repetitive_turn", "repeated_turn",
+    "goodbye_loop", "truncated", "encoding_damage", "foreign_language", "low_quality",
+    "low_judge_score", "duplicate_id", "exact_duplicate", "same_opener", "near_duplicate_opener",
+    "near_duplicate_first_round", "near_duplicate_conversation", "near_duplicate_dialogue",
+    "marked_bad", "opener_cluster", "intent_cap", "persona_cap", "round_balance",
+})  # fmt: skip
+"""Reasons and findings that are about form alone."""
+
+
+def rejected_table(rejected: Path, curated: Path) -> "pa.Table":
+    """Rejected rows as they may be published, in the order of their ids; maybe none.
+
+    `rejected` is a file or a folder of them. Raises InputError when one cannot be read.
+    """
+    import pyarrow as pa
+
+    found = _findings(curated)
+    rows = [_public(row, found.get(str(row["id"]), ())) for row in rejected_rows(rejected)]
+    rows.sort(key=lambda row: (row["id"], row["stage"]))
+    text = pa.string()
+    columns = [("messages", conversation_schema().field("messages").type), ("id", text)]
+    columns += [(name, text) for name in ("stage", "reason", "detail")]
+    columns += [("withheld", pa.bool_()), *((name, text) for name in ORIGIN)]
+    return pa.Table.from_pylist(rows, schema=pa.schema(columns))
+
+
+def rejected_rows(rejected: Path) -> list[dict[str, Any]]:
+    """Rows of a file of rejections, or of a folder of them; none where there is no such file."""
+    files = sorted(rejected.glob("*.parquet")) if rejected.is_dir() else [rejected]
+    return [row for path in files if path.exists() for row in read_rows(path)]
+
+
+def _public(row: Mapping[str, Any], findings: Iterable[str]) -> dict[str, Any]:
+    record = _record(str(row.get("record") or ""))
+    messages = record.get("messages")
+    clean = {str(row["reason"]), *findings} <= PUBLIC and isinstance(messages, list)
+    shown = {"messages": messages, "detail": row["detail"]} if clean else {}
+    same = {name: row[name] for name in ("id", "stage", "reason")}
+    return same | shown | {"withheld": not clean} | {n: _text(record.get(n)) for n in ORIGIN}
+
+
+def _record(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def lineage_table(table: "pa.Table", held_out: set[str], curated: Path) -> "pa.Table":
+    """Rows of published conversations without their text, with the verdicts about each."""
+    import pyarrow as pa
+
+    ids = table.column("id").to_pylist()
+    splits = ["test" if row_id in held_out else "train" for row_id in ids]
+    found = table.drop_columns(["messages"]).append_column("split", pa.array(splits))
+    verdicts = _verdicts(curated)
+    if verdicts is None:
+        return found
+    place = {row_id: i for i, row_id in enumerate(verdicts.column("id").to_pylist())}
+    rows = pa.array([place.get(row_id) for row_id in ids], pa.int64())
+    for name in verdicts.column_names:
+        if name not in (*found.column_names, "dropped_for"):
+            found = found.append_column(name, verdicts.column(name).take(rows))
+    return found
+
+
+def _verdicts(curated: Path) -> "pa.Table | None":
+    """The table of verdicts, or None where curation left none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paths = sorted((curated / "verdicts").glob("*.parquet"))
+    try:
+        tables = [pq.read_table(path) for path in paths]
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"cannot read the verdicts in {curated}: {error}") from error
+    return pa.concat_tables(tables, promote_options="default") if tables else None
+
+
+def _findings(curated: Path) -> dict[str, tuple[str, ...]]:
+    """Every finding about a conversation, deciding or not, by its id."""
+    verdicts = _verdicts(curated)
+    if verdicts is None or "failed" not in verdicts.column_names:
+        return {}
+    columns = (verdicts.column(name).to_pylist() for name in ("id", "failed"))
+    return {row_id: tuple(failed or ()) for row_id, failed in zip(*columns, strict=True)}

@@ -1,0 +1,121 @@
+"""What was thrown away is published with its reason, but not with a text that must not be shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from scripted_run import held
+
+from pipelines.corpus import CorpusSettings, build_corpus
+from pipelines.curate import CurateSettings, curate
+from pipelines.filters import REASONS
+from pipelines.release import row_ledger
+from pipelines.subsets import PUBLIC
+from pipelines.verify import verify
+from usersim.conversation import Conversation, Message, Rejection
+from usersim.files import read_rows, write_conversations, write_rejections
+
+SECRET = "an insult of which nobody wants to be reminded"
+PRIVATE = {"personal", "slur", "toxic", "contaminated", "memorised", "engine_error"}
+
+
+def talk(number: int, opener: str = "", answer: str = "") -> Conversation:
+    messages = (
+        Message("user", opener or f"how long does {number} eggs take in water number {number}"),
+        Message("assistant", answer or f"About {number} minutes, if the water boils already."),
+    )
+    return Conversation(id=f"t-{number:02d}", messages=messages, source="realchat",
+                        license="cc-by-4.0", user_model="u", seed=number)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Thirty conversations curated; a refusal, a blocked word, both at once, and a lost record."""
+    refusal = "I'm sorry, but I can't help with that."
+    rows = [talk(n) for n in range(30)]
+    rows += [talk(40, answer=refusal), talk(41, f"say {SECRET} to me"),
+             talk(42, f"say {SECRET} again to me", refusal)]  # fmt: skip
+    write_conversations(tmp_path / "conversations" / "part-00000.parquet", rows)
+    filters = {"languages": [], "blocked_words": ["insult"]}
+    curate(CurateSettings.model_validate({"filters": filters}), tmp_path / "conversations",
+           tmp_path / "curated", tmp_path / "rejected" / "curate.parquet")  # fmt: skip
+    spoken = json.dumps({"attempts": [{"role": "user", "content": SECRET}]})
+    lost = Rejection("t-50", "simulate", "bad_turn", f"no opener: {SECRET}", spoken)
+    write_rejections(tmp_path / "rejected" / "simulate.parquet", [lost])
+    return tmp_path
+
+
+def build(folder: Path, **settings) -> dict:
+    chosen = CorpusSettings(license="cc-by-4.0", **settings)
+    return build_corpus(chosen, folder / "curated", folder / "rejected", folder / "corpus", {})
+
+
+def rejected_of(folder: Path) -> dict[str, dict]:
+    paths = (folder / "corpus" / "rejected").glob("*.parquet")
+    return {row["id"]: row for path in paths for row in read_rows(path)}
+
+
+def test_every_rejected_row_is_there_with_its_reason_and_some_with_their_text(folder):
+    build(folder)
+    rows = rejected_of(folder)
+    assert {i: (r["reason"], r["withheld"]) for i, r in rows.items()} == {
+        "t-40": ("refusal", False),
+        "t-41": ("slur", True),
+        "t-42": (rows["t-42"]["reason"], True),
+        "t-50": ("bad_turn", True),
+    }
+    assert rows["t-40"]["messages"][1]["content"].startswith("I'm sorry")
+    assert (rows["t-41"]["license"], rows["t-41"]["messages"]) == ("cc-by-4.0", None)
+
+
+def test_nothing_that_was_withheld_is_in_any_file(folder):
+    build(folder)
+    for path in (folder / "corpus").rglob("*"):
+        if path.suffix == ".parquet":
+            assert SECRET not in json.dumps(read_rows(path), default=str), path
+        elif path.is_file():
+            assert SECRET not in path.read_text(encoding="utf-8"), path
+
+
+def test_what_is_public_is_a_known_reason_and_nothing_private_is():
+    """A new rule of the filters must be put on one side or the other."""
+    assert {reason for reason in REASONS if reason not in PUBLIC} == PRIVATE
+    assert not PUBLIC & PRIVATE
+
+
+@pytest.mark.parametrize(("name", "rows"), [("default", 30), ("rejected", 4), ("lineage", 30)])
+def test_every_subset_loads_by_its_name_without_a_network(folder, monkeypatch, name, rows):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    figures = build(folder)
+    assert figures["subsets"]["lineage"]["rows"] == 30
+    found = load_dataset(str(folder / "corpus"), name, cache_dir=str(folder / "cache"))
+    assert sum(split.num_rows for split in found.values()) == rows
+    assert "messages" in found["train"].column_names or name == "lineage"
+
+
+def test_lineage_says_split_models_seed_and_verdicts(folder):
+    build(folder)
+    rows = [r for p in (folder / "corpus/lineage").glob("*") for r in read_rows(p)]
+    assert {"split", "user_model", "seed", "failed", "tags"} <= rows[0].keys()
+    assert "messages" not in rows[0]
+    held_out = {r["id"] for p in (folder / "corpus/data").glob("test-*") for r in read_rows(p)}
+    assert {r["id"] for r in rows if r["split"] == "test"} == held_out
+
+
+def test_subsets_that_are_not_wanted_are_not_made_and_an_earlier_ones_go(folder):
+    build(folder)
+    build(folder, subsets=())
+    assert sorted(p.name for p in (folder / "corpus").iterdir()) == ["README.md", "data"]
+
+
+def test_texts_are_counted_once_in_the_ledger(folder):
+    build(folder)
+    files = [*(folder / "corpus/data").glob("*"), *(folder / "corpus/rejected").glob("*")]
+    assert sum(entry.count for entry in row_ledger(sorted(files))) == 34
+
+
+def test_a_run_with_subsets_verifies(tmp_path):
+    run = held(tmp_path / "run", {"marks": True})
+    assert (run.corpus / "lineage").is_dir()
+    assert [check.name for check in verify(run.root) if check.problems] == []
