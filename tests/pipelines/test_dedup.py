@@ -147,11 +147,11 @@ ANSWER = " ".join(f"Turn knob {i} until lamp {i + 1} goes out." for i in range(1
 
 def test_units_in_which_the_assistant_speaks():
     """The same answer to half the same question: only the units with answers see it."""
-    one = conversation("a", STORY, "thanks a lot for that", answer=ANSWER)
+    one = conversation("a", STORY, "thanks a lot", answer=ANSWER)
     other = conversation(
         "b",
         STORY.replace("lighthouse keeper", "young baker").replace("island", "town"),
-        "and what comes then",
+        "thanks so much",
         answer=ANSWER,
     )
     assert found(one, other) == {"b": ("near_duplicate_first_round", "a")}
