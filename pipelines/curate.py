@@ -1,77 +1,32 @@
 """The curation stage: every rule's verdict on every conversation, duplicates out, reasons kept.
 
-    conversations/part-*.parquet -> curated/part-*.parquet      what is kept, unchanged
+    conversations/part-*.parquet -> curated/part-*.parquet      what is kept
                                     curated/verdicts/*.parquet  every verdict, for later decisions
                                     rejected/curate.parquet     what is not, and why
 
-Two passes over the shards: the first judges and remembers what deduplication needs (user sides
-only), the second copies what is kept; so memory holds one shard and the user sides.
+Shards are judged one by one, on as many processes (or Ray workers) as there are; deduplication
+compares their traces on disk; then each shard is written without what goes. Memory holds what each
+worker's shard takes, and of all rows the verdicts and the user sides.
 """
 
-import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from pipelines.balance import BalanceSettings, Member, surplus
-from pipelines.curate_figures import BALANCE, SPEAKERS, Drop, Judged, Place, Tokens, figures_of
-from pipelines.decontamination import DecontaminationSettings
-from pipelines.dedup import Candidate, DedupSettings, deduplicate
-from pipelines.filters import FilterSettings
-from pipelines.judging import FILTERS, Judge, Judgement
-from pipelines.marks import read_marks
-from pipelines.witnesses import ContaminationWitness, LanguageWitness, MemoryWitness, Witness
+from pipelines.balance import BalanceSettings, surplus
+from pipelines.curate_figures import BALANCE, Drop, Judged, Place, figures_of
+from pipelines.curate_settings import CurateSettings
+from pipelines.dedup import duplicates_of
+from pipelines.judge_shards import ShardJudging, judge_of
+from pipelines.spread import Spread, here
 from usersim.conversation import Conversation, Rejection, conversation_schema
 from usersim.errors import InputError
-from usersim.files import (
-    read_conversations,
-    read_rows,
-    write_conversations,
-    write_rejections,
-    write_table,
-)
-from usersim.memorisation import MemorySettings
+from usersim.files import read_conversations, write_conversations, write_rejections, write_table
 from usersim.progress import track
-from usersim.settings import Settings
-
-
-class CurateSettings(Settings):
-    """What a conversation must be to enter the corpus."""
-
-    filters: FilterSettings = Field(
-        default_factory=FilterSettings, description="thresholds of the rules"
-    )
-    decontamination: DecontaminationSettings = Field(
-        default_factory=DecontaminationSettings, description="benchmarks it may not hold"
-    )
-    memory: MemorySettings = Field(
-        default_factory=MemorySettings, description="what counts as repeating a training person"
-    )
-    dedup: DedupSettings = Field(
-        default_factory=DedupSettings, description="what counts as a duplicate"
-    )
-    balance: BalanceSettings = Field(
-        default_factory=BalanceSettings, description="caps, and the shape of rounds"
-    )
-    marks: bool = Field(
-        True, description="drop what a person marked bad in the dashboard (the run's marks.json)"
-    )
-
-
-def witnesses_of(settings: CurateSettings, people: Path | None = None) -> list[Witness]:
-    """Who gathers the evidence that a recipe asks for; `people` is what `ingest` wrote, if it did.
-
-    Raises InputError and WorldError as `benchmark` does.
-    """
-    witnesses: list[Witness] = [LanguageWitness()]
-    if settings.decontamination.benchmarks:
-        witnesses.append(ContaminationWitness(settings.decontamination))
-    if people is not None and (people / "train.parquet").is_file():
-        witnesses.append(MemoryWitness(people, settings.memory))
-    return witnesses
 
 
 def curate(
@@ -84,31 +39,78 @@ def curate(
 ) -> dict[str, Any]:
     """Judge the conversations of a folder of `part-*.parquet`; returns the stage's figures.
 
-    Writes `curated/part-*.parquet` (the same shards, without what was rejected), the table of all
-    verdicts, and the file `rejected`. `people` is the folder of those the simulator learned from,
-    `rates` the tokens a second at which each speaker's turns were made; figures are those of
-    `pipelines.curate_figures.figures_of`.
-    Raises InputError when the folder holds no shard or one that is not ours, WorldError when the
-    disk refuses.
+    `rates` are the tokens a second at which each speaker's turns were made; for the rest see
+    `Curation`, which this carries out on this machine.
     """
-    shards = _shards(conversations)
-    marks = read_marks(conversations.parent) if settings.marks else {}
-    judge = Judge(settings.filters, witnesses_of(settings, people))
-    judged = _judge_all(shards, judge, Judged(marks=marks))
-    places = list(judged.candidates)
-    duplicates = deduplicate([judged.candidates[place] for place in places], settings.dedup)
-    dropped = {places[i]: Drop.for_duplicate(found) for i, found in duplicates.items()}
-    dropped |= _surplus(judged, dropped, settings.balance, people)
-    num_kept = 0
-    for number, path in enumerate(shards):
-        kept = list(_kept(_rows(number, path), dropped, judged))
-        write_conversations(curated / path.name, kept)
-        num_kept += len(kept)
-    _write_verdicts(curated / "verdicts" / "verdicts.parquet", judged)
-    write_rejections(rejected, (judged.rejected[place] for place in sorted(judged.rejected)))
-    for stale in set(curated.glob("part-*.parquet")) - {curated / path.name for path in shards}:
-        stale.unlink()
-    return figures_of(judged, num_kept, judge.witnesses, rates)
+    return Curation(settings, conversations, curated, rejected, people).carry_out(rates)
+
+
+@dataclass(frozen=True, slots=True)
+class Curation:
+    """What is curated, by which settings, and where it goes.
+
+    Written are `curated/part-*.parquet` (the same shards, without what was rejected), the table of
+    all verdicts, and the file `rejected`. `people` is the folder of those the simulator learned
+    from.
+    """
+
+    settings: CurateSettings
+    conversations: Path
+    curated: Path
+    rejected: Path
+    people: Path | None = None
+
+    def carry_out(
+        self, rates: Mapping[str, float] | None = None, spread: Spread | None = None
+    ) -> dict[str, Any]:
+        """Do it; returns the figures of `pipelines.curate_figures.figures_of`.
+
+        `spread` says where the pieces of work are done: by default on the cores of this machine.
+        What comes out does not depend on it. Raises InputError when the folder holds no shard or
+        one that is not ours, WorldError when the disk refuses.
+        """
+        shards = _shards(self.conversations)
+        num_rows = [_num_rows(path) for path in shards]
+        work = spread or here(len(shards), sum(num_rows))
+        tasks = [self._judging(number, path) for number, path in enumerate(shards)]
+        judged = _judge_all(tasks, num_rows, work)
+        dropped = self._dropped(tasks, judged, work)
+        num_kept = self._write(tasks, judged, dropped)
+        judge = judge_of(self.settings.model_dump_json(), self.people)
+        return figures_of(judged, num_kept, judge.witnesses, rates)
+
+    def _judging(self, number: int, path: Path) -> ShardJudging:
+        work = self.curated / "work"
+        return ShardJudging(number, path, work, self.settings, self.people)
+
+    def _dropped(
+        self, tasks: Sequence[ShardJudging], judged: Judged, spread: Spread
+    ) -> dict[Place, Drop]:
+        """What goes of what the rules let pass: duplicates, then what is too much of."""
+        places = list(judged.members)
+        duplicates = duplicates_of([task.part for task in tasks], self.settings.dedup, spread)
+        dropped = {places[i]: Drop.for_duplicate(found) for i, found in duplicates.items()}
+        return dropped | _surplus(judged, dropped, self.settings.balance, self.people)
+
+    def _write(
+        self, tasks: Sequence[ShardJudging], judged: Judged, dropped: Mapping[Place, Drop]
+    ) -> int:
+        """Write everything; returns how many are kept."""
+        num_kept, places = 0, iter(list(judged.members))
+        for task in tasks:
+            passed = read_conversations(task.part.texts)
+            placed = zip(islice(places, len(passed)), passed, strict=True)
+            kept = list(_kept(placed, dropped, judged))
+            write_conversations(self.curated / task.path.name, kept)
+            num_kept += len(kept)
+        _write_verdicts(self.curated / "verdicts" / "verdicts.parquet", judged)
+        rejections = (judged.rejected[place] for place in sorted(judged.rejected))
+        write_rejections(self.rejected, rejections)
+        written = {self.curated / task.path.name for task in tasks}
+        for stale in set(self.curated.glob("part-*.parquet")) - written:
+            stale.unlink()
+        shutil.rmtree(self.curated / "work")
+        return num_kept
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -137,81 +139,21 @@ def _num_rows(path: Path) -> int:
     return int(num_rows)
 
 
-def _rows(number: int, path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    return (((number, i), row) for i, row in enumerate(read_rows(path)))
-
-
-def _judge_all(shards: Sequence[Path], judge: Judge, judged: Judged) -> Judged:
-    total = sum(_num_rows(path) for path in shards)
-    with track("curate", total=total, unit="conversations") as bar:
-        for number, path in enumerate(shards):
-            readable = []
-            for place, row in _rows(number, path):
-                judged.tokens[place] = Tokens(*(row.get(f"{r}_tokens") or 0 for r in SPEAKERS))
-                if conversation := _readable(place, row, judged):
-                    readable.append((place, conversation))
-                else:
-                    bar.advance()
-            judgements = judge.judge([conversation for _, conversation in readable])
-            for (place, _), judgement in zip(readable, judgements, strict=True):
-                _note(place, judgement, judge.settings, judged)
-                bar.advance()
+def _judge_all(tasks: Sequence[ShardJudging], num_rows: Sequence[int], spread: Spread) -> Judged:
+    judged = Judged()
+    with track("curate", total=sum(num_rows), unit="conversations") as bar:
+        for rows, found in zip(num_rows, spread(ShardJudging.judge, tasks), strict=True):
+            judged.add(found)
+            bar.advance(rows)
             bar.note(f"{len(judged.rejected)} rejected by the filters")
     return judged
 
 
-def _readable(place: Place, row: dict[str, Any], judged: Judged) -> Conversation | None:
-    """The row as a conversation, or None after it was put aside with its reason."""
-    try:
-        if not isinstance(row["id"], str):
-            raise InputError("a conversation needs an id", "missing_id")
-        return Conversation.from_row(row)
-    except InputError as error:
-        reason = str(error.args[1]) if len(error.args) > 1 else "malformed"
-        judged.rejected[place] = Rejection(
-            str(row["id"]), FILTERS, reason, str(error.args[0]), _as_json(row)
-        )
-        return None
-
-
-def _as_json(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, default=str)
-
-
-def _note(place: Place, judgement: Judgement, settings: FilterSettings, judged: Judged) -> None:
-    conversation, language = judgement.conversation, judgement.evidence.language
-    if recall := judgement.evidence.recall:
-        judged.recalls.append(recall)
-    judged.sides[place] = "\n".join(conversation.user_turns)
-    judged.verdicts[place] = {
-        "id": conversation.id,
-        "failed": judgement.failed,
-        "tags": judgement.tags,
-        "language": language.code if language else None,
-        "language_probability": language.probability if language else None,
-        "verbatim_words": recall.verbatim_words if recall else None,
-    }
-    if rejection := judgement.rejection(settings):
-        judged.rejected[place] = rejection
-        return
-    if (mark := judged.marks.get(conversation.id)) and mark.mark == "bad":
-        judged.rejected[place] = Rejection.of(conversation, FILTERS, "marked_bad", mark.why)
-        return
-    judged.candidates[place] = Candidate.of(conversation)
-    judged.members[place] = Member.of(conversation)
-    judged.changes.update(judgement.changes)
-    if judgement.changes:
-        judged.mended[place] = conversation
-
-
 def _kept(
-    rows: Iterable[tuple[Place, dict[str, Any]]], dropped: dict[Place, Drop], judged: Judged
+    passed: Iterable[tuple[Place, Conversation]], dropped: Mapping[Place, Drop], judged: Judged
 ) -> Iterator[Conversation]:
     """The conversations of a shard that stay; the dropped ones join the rejected."""
-    for place, row in rows:
-        if place not in judged.candidates:
-            continue
-        conversation = judged.mended.get(place) or Conversation.from_row(row)
+    for place, conversation in passed:
         if drop := dropped.get(place):
             judged.rejected[place] = Rejection.of(
                 conversation, drop.stage, drop.reason, drop.detail
@@ -224,7 +166,7 @@ def _surplus(
     judged: Judged, dropped: dict[Place, Drop], settings: BalanceSettings, people: Path | None
 ) -> dict[Place, Drop]:
     """What balance drops of what is neither bad nor a duplicate."""
-    left = [place for place in judged.candidates if place not in dropped]
+    left = [place for place in judged.members if place not in dropped]
     rounds: Counter[int] = Counter()
     if settings.rounds == "as_people" and people is not None:
         rounds.update(c.num_rounds for c in read_conversations(people / "train.parquet"))

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipelines.balance import Member
-from pipelines.dedup import EXACT_REASONS, Candidate, Duplicate
+from pipelines.dedup import EXACT_REASONS, Duplicate
 from pipelines.judging import FILTERS
-from pipelines.marks import Mark
 from pipelines.portrait import before_and_after
 from pipelines.witnesses import Witness
-from usersim.conversation import Conversation, Rejection
+from usersim.conversation import Rejection
 from usersim.funnel import FunnelStage
 from usersim.memorisation import Recall, recall_figures
 
@@ -33,18 +32,25 @@ class Tokens(NamedTuple):
 class Judged:
     """What the first pass found."""
 
-    candidates: dict[Place, Candidate] = field(default_factory=dict)
     rejected: dict[Place, Rejection] = field(default_factory=dict)
     verdicts: dict[Place, dict[str, Any]] = field(default_factory=dict)
     tokens: dict[Place, Tokens] = field(default_factory=dict)
-    mended: dict[Place, Conversation] = field(default_factory=dict)
-    """Conversations that are kept otherwise than they were read."""
     changes: Counter[str] = field(default_factory=Counter)
     recalls: list[Recall] = field(default_factory=list)
-    marks: dict[str, Mark] = field(default_factory=dict)
     members: dict[Place, Member] = field(default_factory=dict)
+    """What the rules let pass."""
     sides: dict[Place, str] = field(default_factory=dict)
     """The user sides of everything that was judged."""
+
+    def add(self, other: "Judged") -> None:
+        """Take in what was found in another shard."""
+        self.rejected |= other.rejected
+        self.verdicts |= other.verdicts
+        self.tokens |= other.tokens
+        self.changes += other.changes
+        self.recalls += other.recalls
+        self.members |= other.members
+        self.sides |= other.sides
 
 
 @dataclass(frozen=True, slots=True)

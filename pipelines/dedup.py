@@ -223,9 +223,19 @@ def deduplicate(
     """
     conversations = [candidate.conversation for candidate in candidates]
     own = Traces.of(conversations, [c.faults for c in candidates], settings.shape)
+    return duplicates_of([own], settings, spread)
+
+
+def duplicates_of(
+    parts: Sequence[Loadable], settings: DedupSettings, spread: Spread = in_turn
+) -> dict[int, Duplicate]:
+    """The duplicates among the rows of parts and of what was kept earlier, by place in `parts`.
+
+    Raises InputError when a path of `settings.against` cannot be read.
+    """
     old = kept_earlier(settings.against, settings.shape)
     before = sum(len(part.load()) for part in old)
-    found = duplicates_among([*old, own], settings, spread)
+    found = duplicates_among([*old, *parts], settings, spread)
     return {place - before: duplicate for place, duplicate in found.items()}
 
 

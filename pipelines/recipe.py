@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from assistant.train import AssistantSettings
 from pipelines.corpus import CorpusSettings
-from pipelines.curate import CurateSettings
+from pipelines.curate_settings import CurateSettings
 from pipelines.gate import GateSettings
 from pipelines.stage_table import STAGES, Stage, stage_named
 from usersim.adapters import FOLDER as ADAPTER

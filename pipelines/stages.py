@@ -16,6 +16,7 @@ from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.errors import InputError
 
 if TYPE_CHECKING:
+    from pipelines.curate import Curation
     from usersim.engines import EngineSpec
     from usersim.plan import SimulateSettings
 
@@ -71,11 +72,21 @@ def keep_cast(recipe: Recipe, run: RunFolder) -> None:
 
 def curate(recipe: Recipe, run: RunFolder) -> Figures:
     """What is kept of them, and why the rest is not."""
-    from pipelines.curate import curate
+    return curation(recipe, run).carry_out(simulated_rates(run))
 
-    rates = run.metrics().get("simulate", {}).get("tokens_per_s")
+
+def curation(recipe: Recipe, run: RunFolder) -> "Curation":
+    """The curation that a recipe asks for, to be carried out here or elsewhere."""
+    from pipelines.curate import Curation
+
     rejected = run.rejected / "curate.parquet"
-    return curate(recipe.curate, run.conversations, run.curated, rejected, run.people, rates)
+    return Curation(recipe.curate, run.conversations, run.curated, rejected, run.people)
+
+
+def simulated_rates(run: RunFolder) -> dict[str, float] | None:
+    """The tokens a second at which each speaker's turns were made, where that is known."""
+    rates: dict[str, float] | None = run.metrics().get("simulate", {}).get("tokens_per_s")
+    return rates
 
 
 def corpus(recipe: Recipe, run: RunFolder) -> Figures:

@@ -48,7 +48,7 @@ def generate(
     logging.getLogger("ray_jobs").setLevel(logging.INFO)
     quieten()
     found, folder = opened(Options(recipe, run), overrides)
-    folder = RunFolder(_seen_by_all(folder.root))
+    folder = RunFolder(seen_by_all(folder.root))
     carry_out(found, folder, partial(placed, actors, cpus_per_actor, gpus_per_actor))
     typer.echo(folder.conversations)
 
@@ -122,7 +122,7 @@ def placed(actors: int | None, cpus: float, gpus: float | None) -> Placement:
     return Placement(actors or (max(1, int(there / each)) if each else 1), cpus, each)
 
 
-def _seen_by_all(root: Path) -> Path:
+def seen_by_all(root: Path) -> Path:
     """The run folder's full path: workers stand elsewhere. Raises InputError inside a package."""
     if not root.is_absolute() and PACKAGE in Path.cwd().parts:
         raise InputError(

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.curate import CurateSettings, curate
+from pipelines.curate import CurateSettings, Curation, curate
 from pipelines.marks import set_mark
+from pipelines.spread import Processes, in_turn
 from usersim.conversation import Conversation, Message, conversation_schema
 from usersim.errors import InputError, WorldError
 from usersim.files import read_conversations, read_rows, write_conversations, write_table
@@ -259,3 +260,18 @@ def test_a_disk_that_refuses_is_the_worlds_fault(tmp_path):
     (tmp_path / "curated").write_text("a file where the folder should be")
     with pytest.raises(WorldError, match="cannot write"):
         run(tmp_path, mixed())
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(tmp_path):
+    """Not a file's bytes, not a figure."""
+    told = {}
+    for name, spread in (("alone", in_turn), ("together", Processes(2))):
+        for number in range(3):
+            part = tmp_path / name / "conversations" / f"part-{number:05d}.parquet"
+            write_conversations(part, mixed()[number::3])
+        folders = [tmp_path / name / at for at in ("conversations", "curated", "rejected.parquet")]
+        figures = Curation(CurateSettings(), *folders).carry_out(spread=spread)
+        written = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
+        told[name] = figures, [(p.name, p.read_bytes()) for p in written]
+    assert told["alone"] == told["together"]

@@ -13,7 +13,7 @@ import pytest
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stages import simulation
-from ray_jobs.generate import _seen_by_all
+from ray_jobs.generate import seen_by_all
 from usersim.errors import InputError
 from usersim.files import read_conversations
 from usersim.simulate import simulate
@@ -124,5 +124,5 @@ def test_a_run_folder_inside_a_jobs_package_is_refused(tmp_path, monkeypatch):
     package.mkdir(parents=True)
     monkeypatch.chdir(package)
     with pytest.raises(InputError, match="every node sees"):
-        _seen_by_all(Path("runs/demo"))
-    assert _seen_by_all(tmp_path) == tmp_path
+        seen_by_all(Path("runs/demo"))
+    assert seen_by_all(tmp_path) == tmp_path
