@@ -19,7 +19,11 @@ Examples:
   realchat personas show mine.yaml                                 four aspects -> a whole person
   realchat personas check people.jsonl                             names, ages, near-duplicates
   realchat personas interact --people people.jsonl --scenes scenes.jsonl --out scripts parties=3
+  realchat personas train runs/simschat --out models/player   plays characters
+  realchat personas ablate runs/simschat --out worth          what the header is worth
 """
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 verbs = typer.Typer(
     help="Make people, show them, check a file of them.",
@@ -31,8 +35,8 @@ verbs = typer.Typer(
 
 def add_to(app: typer.Typer, guarded: Guard) -> None:
     """Give the command its `personas` verbs."""
-    for verb in (make, show, check, interact):
-        verbs.command(verb.__name__)(guarded(verb))
+    for name, verb in VERBS.items():
+        verbs.command(name)(guarded(verb))
     app.add_typer(verbs, name="personas")
 
 
@@ -44,7 +48,7 @@ def make(
     ] = None,
     scenes: Annotated[Path | None, typer.Option(help="File for their scenes too.")] = None,
     each: Annotated[int, typer.Option(help="Scenes of every persona.")] = 20,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Make distinct people by quota; print their marginals and collisions."""
     from usersim.personas.factory import FactorySettings, make_personas
@@ -67,7 +71,7 @@ def show(
     number: Annotated[int, typer.Option(help="Which person of the file, from 1.")] = 1,
     seed: Annotated[int, typer.Option(help="For what the file does not say.")] = 7,
     layout: Annotated[str, typer.Option("--format", help="prose, yaml, json or user.")] = "prose",
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Show a person as a whole; what the file leaves out is made up, the same under one seed."""
     from usersim.personas.factory import complete
@@ -82,7 +86,7 @@ def show(
 def check(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, JSON or JSONL.")],
     threshold: Annotated[float, typer.Option(help="Jaccard similarity of near-duplicates.")] = 0.6,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Check a file of people: exit code 1 when a name, an age or a life stands for too many."""
     from usersim.personas.check import check_people
@@ -103,7 +107,7 @@ def interact(
         typer.Argument(metavar="KEY=VALUE", help="As parties=3, thinkers=all, engine.model=NAME"),
     ] = None,
     number: Annotated[int | None, typer.Option(help="Only the first so many scenes.")] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Debug = False,
 ) -> None:
     """Let the people of scenes speak and think; the same command goes on after a crash."""
     from pipelines.stage_process import quieten
@@ -117,6 +121,63 @@ def interact(
     listed = read_scenes(scenes)[:number]
     figures = interact(settings, read_personas(people), listed, out)
     typer.echo(json.dumps(figures, ensure_ascii=False, indent=1))
+
+
+Played = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A role-play run, or what `interact` wrote.")
+]
+Base = Annotated[str, typer.Option("--model", help="The model that learns.")]
+Learning = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="As train_tokens=50000, script.loss=speech"),
+]
+
+
+def train(
+    folder: Played,
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
+    overrides: Learning = None,
+    base: Base = "smollm2-135m-instruct",
+    debug: Debug = False,
+) -> None:
+    """Train a model to play characters; its loss is told on characters it never met."""
+    from assistant.roleplay import RoleplaySettings, read_plays, train_roleplay
+    from pipelines.stage_process import quieten
+
+    quieten()
+    settings = _settings(RoleplaySettings, overrides or ())
+    figures = train_roleplay(settings, base, read_plays(folder), out)
+    typer.echo(json.dumps(figures, ensure_ascii=False, indent=1))
+
+
+def ablate(
+    folder: Played,
+    out: Annotated[Path, typer.Option(help="Folder for ablation.json.")],
+    overrides: Learning = None,
+    base: Base = "smollm2-135m-instruct",
+    debug: Debug = False,
+) -> None:
+    """Tell what aspects, scene and emotion are each worth to unseen characters."""
+    from assistant.roleplay import RoleplaySettings, ablate, ablation_table, read_plays
+    from pipelines.stage_process import quieten
+
+    quieten()
+    settings = _settings(RoleplaySettings, overrides or ())
+    result = ablate(settings, base, read_plays(folder), out)
+    typer.echo(ablation_table(result))
+
+
+def import_simschat(
+    root: Annotated[Path, typer.Argument(metavar="FOLDER", help="Data in SimsChat's layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for scripts, and for what was broken.")],
+    debug: Debug = False,
+) -> None:
+    """Read SimsChat's four folders; list every broken row and missing dialogue with its reason."""
+    from usersim.personas.sims_import import read_simschat
+
+    found = read_simschat(root)
+    found.write(out)
+    typer.echo(json.dumps(found.figures(), ensure_ascii=False, indent=1))
 
 
 def _shown(persona: Any, layout: str) -> str:
@@ -148,3 +209,14 @@ def _settings(model: Any, overrides: Any) -> Any:
         problems = [f"  {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
         known = ", ".join(model.model_fields)
         raise InputError("\n".join([f"settings (known: {known}):", *problems])) from error
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "make": make,
+    "show": show,
+    "check": check,
+    "interact": interact,
+    "train": train,
+    "ablate": ablate,
+    "import": import_simschat,
+}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -103,9 +103,21 @@ class Checks:
     folder: Path
 
 
+class Named(Protocol):
+    """Anything with an id that rows can be made of: a conversation, a script."""
+
+    @property
+    def id(self) -> str:
+        """The same in every run."""
+        ...
+
+
+Sample = TypeVar("Sample", bound=Named)
+
+
 def draw_rows(
-    conversations: Sequence[Conversation],
-    rows_of: Callable[[Conversation], list[Row]],
+    conversations: Sequence[Sample],
+    rows_of: Callable[[Sample], list[Row]],
     train_tokens: int,
     seed: int,
 ) -> list[Row]:

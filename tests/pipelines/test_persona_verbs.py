@@ -37,6 +37,17 @@ def test_people_speak_and_think_in_their_scenes(tmp_path):
     )
 
 
+def test_data_in_another_layout_is_told(tmp_path):
+    done = realchat("import", tmp_path, "--out", tmp_path / "o")
+    assert (done.exit_code, "not SimsChat's layout" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["train", "ablate"])
+def test_there_must_be_something_to_learn(verb, tmp_path):
+    done = realchat(verb, tmp_path, "--out", tmp_path / "o")
+    assert (done.exit_code, "neither scripts.jsonl nor a cast" in done.stderr) == (2, True)
+
+
 def test_a_population_that_collapsed_is_told(tmp_path):
     realchat("make", "number=30", "--out", tmp_path / "p.jsonl")
     people = read_personas(tmp_path / "p.jsonl")

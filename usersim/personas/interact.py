@@ -25,7 +25,7 @@ from usersim.personas.acts import Act, InteractSettings, acts_of, thinkers_of
 from usersim.personas.prose import to_prose
 from usersim.personas.roleplay import NO_STYLE, scene_lines
 from usersim.personas.scenes import Scene
-from usersim.personas.schema import Persona
+from usersim.personas.schema import Persona, write_personas
 from usersim.personas.script import Script, Utterance, heard_by, write_scripts
 from usersim.progress import Track, track
 from usersim.simulate import all_or_first_error, open_engines
@@ -138,7 +138,7 @@ def interact(
 ) -> dict[str, Any]:
     """Play every scene that is not played yet; returns figures of the whole.
 
-    Writes `out/scripts.jsonl`, `out/rejected.parquet`, `out/figures.json` and a journal.
+    Writes `out/{personas,scripts}.jsonl`, `out/rejected.parquet`, `out/figures.json` and a journal.
     Raises InputError when the folder holds other scenes, EngineDead when the engine is gone.
     """
     planned = plan(settings, personas, scenes)
@@ -240,6 +240,7 @@ def _close(
     scripts = [_script(settings, i) for i in planned if len(i.utterances) == len(i.acts)]
     rejected = [_rejection(i) for i in planned if len(i.utterances) < len(i.acts)]
     assert len(scripts) + len(rejected) == len(planned), "a scene was lost"
+    write_personas(out / "personas.jsonl", {p.id: p for i in planned for p in i.parties}.values())
     write_scripts(out / "scripts.jsonl", scripts)
     write_rejections(out / "rejected.parquet", rejected)
     utterances = [u for s in scripts for u in s.utterances]

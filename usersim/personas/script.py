@@ -37,6 +37,8 @@ class Utterance:
     speaker: str
     action: Action
     content: str
+    cut: bool = False
+    """Whether a limit broke it off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +99,7 @@ class Script:
             "scene": self.scene.model_dump(mode="json"),
             "speakers": list(self.speakers),
             "thinkers": list(self.thinkers) if thoughts else [],
-            "utterances": [
-                {"speaker": u.speaker, "action": u.action, "content": u.content} for u in utterances
-            ],
+            "utterances": [_said(u) for u in utterances],
             "source": self.source,
         }
 
@@ -117,6 +117,11 @@ class Script:
             )
         except (KeyError, TypeError) as error:
             raise _broken(f"not a script: {error}", "unknown_action") from error
+
+
+def _said(said: Utterance) -> dict[str, Any]:
+    row = {"speaker": said.speaker, "action": said.action, "content": said.content}
+    return row | ({"cut": True} if said.cut else {})
 
 
 def heard_by(name: str, utterances: Iterable[Utterance]) -> tuple[Utterance, ...]:
