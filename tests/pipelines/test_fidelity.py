@@ -67,6 +67,7 @@ def measured(place):
     return result, json.loads(out.read_text()), out
 
 
+@pytest.mark.slow
 def test_every_point_has_its_figures(measured):
     _, table, _ = measured
     for key in ("user_model", "prompted", "with_profile"):
@@ -80,6 +81,7 @@ def test_every_point_has_its_figures(measured):
     assert {row["point"] for row in table["summary"]} >= POINTS.keys() - {"conditions", "intents"}
 
 
+@pytest.mark.slow
 def test_the_baseline_stands_beside_and_says_how_it_was_chosen(measured):
     _, table, _ = measured
     about = table["about"]
@@ -92,6 +94,7 @@ def test_the_baseline_stands_beside_and_says_how_it_was_chosen(measured):
     assert error["prompted"]["value"] is not None
 
 
+@pytest.mark.slow
 def test_the_same_speaker_under_two_names_is_within_the_floor(measured):
     """Reference and simulation were drawn from one process here."""
     _, table, _ = measured
@@ -101,6 +104,7 @@ def test_the_same_speaker_under_two_names_is_within_the_floor(measured):
     assert table["diversity"]["first_turn_diversity"]["difference"]["within"]
 
 
+@pytest.mark.slow
 def test_terminal_and_page_show_what_the_file_says(measured):
     result, table, out = measured
     page = out.with_suffix(".html").read_text()

@@ -38,7 +38,7 @@ FEWEST_TURNS = 20
 DEFINITIONS = {
     "auc": "area under the ROC curve of a classifier that tells simulated from real turns, "
     "cross-validated by person; 0.5 is chance. Pairs are compared within folds. low, high: "
-    "bootstrap over persons",
+    "bootstrap over the persons who are scored; what was learned from the others is held fixed",
     "floor": "the same between two halves of the real people, mean over splits by a stable hash "
     "(low, high: smallest and largest)",
     "auc_at_floor_size": "simulated against one half of the real people, as many persons a side as "

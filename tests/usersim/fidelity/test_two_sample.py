@@ -34,7 +34,7 @@ def test_what_was_compared_is_said(of_one_kind):
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 def test_disjoint_vocabularies_are_told_apart_without_a_mistake(classifier):
     other = [word[::-1] + "x" for word in COMMON]
-    settings = TwoSampleSettings(splits=1, classifiers=(classifier,))
+    settings = TwoSampleSettings(splits=1, folds=2, classifiers=(classifier,))
     found = two_sample(talks("r", 40, 1), talks("s", 40, 2, words=other), settings)
     for part in ("first", "later"):
         assert found[part][classifier]["auc"] == 1.0
@@ -45,7 +45,7 @@ def test_disjoint_vocabularies_are_told_apart_without_a_mistake(classifier):
 def test_the_words_that_give_it_away_are_named():
     simulated = talks("s", 40, 2, ending=" certainly")
     real = talks("r", 40, 1, ending=" lol")
-    words = two_sample(real, simulated, TwoSampleSettings(splits=0))["first"]["words"]
+    words = two_sample(real, simulated, TwoSampleSettings(classifiers=()))["first"]["words"]
     often, seldom = words["too_often"][0], words["too_seldom"][0]
     assert (often["word"], often["simulated"], often["real"]) == ("certainly", 1.0, 0.0)
     assert (seldom["word"], seldom["simulated"], seldom["real"]) == ("lol", 0.0, 1.0)
@@ -111,7 +111,7 @@ def test_turns_beyond_the_cap_are_not_looked_at():
 
 def test_the_same_conversations_give_the_same_figures_in_any_order():
     real, simulated = talks("r", 25, 1), talks("s", 25, 2)
-    settings = TwoSampleSettings(splits=0)
+    settings = TwoSampleSettings(splits=0, folds=2)
     assert two_sample(real, simulated, settings) == two_sample(
         real[::-1], simulated[::-1], settings
     )
