@@ -117,7 +117,7 @@ def measure(options: FidelityOptions) -> dict[str, Any]:
         "prompted": {"model": scores.base, "prompt": scores.prompt, **_counts(theirs)},
         "prompts_tried": scores.tried,
         "prompt_chosen_on": people.dev_name,
-        "context": model.view.model_dump(mode="json"),
+        "context": model.context.view.model_dump(mode="json") | {"windows": model.context.windows},
         "training_conversations": len(people.training),
     }
     return {"about": about, **table}
@@ -149,7 +149,8 @@ class Scores:
 
         real = conversations_of(people.reference.persons)
         told = _told(model.conditions, people)
-        found = scored(model.checkpoint, real, told, model.view, "the user model")
+        context, keep = model.context, work_folder(options.out)
+        found = scored(model.checkpoint, real, told, context, keep)
         base = options.base or str(model.about.get("base", ""))
         if not base:
             return cls(found, "", "", {}, {"prompted": EMBEDDED_BASE})
@@ -158,21 +159,29 @@ class Scores:
         except (InputError, WorldError) as error:
             return cls(found, base, "", {}, {"prompted": str(error)})
         dev = conversations_of(people.dev)
-        prompt, tried = best_prompt(checkpoint, dev, model.view)
-        theirs = scored(checkpoint, real, {"prompted": lambda _: prompt}, model.view, "baseline")
+        prompt, tried = best_prompt(checkpoint, dev, context, keep)
+        theirs = scored(checkpoint, real, {"prompted": lambda _: prompt}, context, keep)
         return cls({**found, **theirs}, base, prompt, tried, {})
 
 
+def work_folder(out: Path) -> Path:
+    """Where scores and simulations of a measurement are kept, beside its output."""
+    return out.with_suffix(".work")
+
+
 def best_prompt(
-    checkpoint: Path, dev: Sequence[Conversation], view: Any
+    checkpoint: Path, dev: Sequence[Conversation], context: Any, keep: Path | None = None
 ) -> tuple[str, dict[str, float]]:
-    """The instruction under which dev people's turns are likeliest, and the perplexity of each."""
+    """The instruction under which dev people's turns are likeliest, and the perplexity of each.
+
+    By the first window of each conversation: that is enough to rank instructions.
+    """
     import math
 
     from usersim.fidelity.likelihood import PROMPTS, mean_nll, scored
 
     told = {prompt: (lambda _, prompt=prompt: prompt) for prompt in PROMPTS}
-    found = scored(checkpoint, dev, told, view, "choose a prompt")
+    found = scored(checkpoint, dev, told, context.model_copy(update={"windows": 1}), keep)
     tried = {prompt: round(math.exp(mean_nll(found[prompt])), 3) for prompt in PROMPTS}
     return min(tried, key=lambda prompt: tried[prompt]), tried
 
@@ -232,7 +241,7 @@ class Work:
             settings = settings.model_copy(update={"end_bias": 0.0})
             if spec.kind == "vllm":
                 spec = spec.model_copy(update={"model": user, "name": ""})
-        folder = self._options.out.with_suffix(".talks")
+        folder = work_folder(self._options.out)
         try:
             return simulated(Speakers(spec, assistant, told), settings, folder, seed=7)
         except (InputError, WorldError) as error:

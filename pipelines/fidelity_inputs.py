@@ -14,6 +14,7 @@ from usersim.briefs import Brief
 from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.conversation import Conversation
 from usersim.errors import InputError
+from usersim.fidelity.likelihood import Context
 from usersim.fidelity.persons import Person, conversations_of, persons_of, shuffled
 from usersim.fidelity.reference import (
     FEWEST_PERSONS,
@@ -23,7 +24,6 @@ from usersim.fidelity.reference import (
 )
 from usersim.files import read_conversations, read_json
 from usersim.plan import Agenda
-from usersim.rows import ViewSettings
 
 if TYPE_CHECKING:
     from usersim.engines import EngineSpec
@@ -56,9 +56,9 @@ class UserModel:
         return cls(checkpoint.name, checkpoint, about_checkpoint(checkpoint), run, recipe)
 
     @property
-    def view(self) -> ViewSettings:
-        """How much of a conversation it saw in training."""
-        return self.recipe.train_user.view
+    def context(self) -> Context:
+        """How much of a conversation it sees: as in training."""
+        return Context(view=self.recipe.train_user.view)
 
     @property
     def end_bias(self) -> float:

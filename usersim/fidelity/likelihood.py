@@ -6,16 +6,21 @@ tokenizer only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.conversation import Conversation
 from usersim.fidelity.designs import Design, sums_of
 from usersim.fidelity.intervals import estimate, ratios, rounded
 from usersim.fidelity.persons import Person, conversations_of
+from usersim.files import fingerprint, read_json, write_json
 from usersim.perplexity import TargetScore, score_rows
 from usersim.rows import Row, ViewSettings, conversation_rows
+from usersim.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,38 +55,61 @@ DEFINITIONS = {
 }
 
 
+class Context(Settings):
+    """How much of each conversation is scored, and how much of it the model sees."""
+
+    view: ViewSettings = Field(ViewSettings(), description="as in training")
+    windows: int = Field(
+        6,
+        ge=1,
+        description="windows scored of each conversation, from its beginning: one person in a "
+        "hundred talks for a hundred of them, and would be most of what is measured",
+    )
+
+
 def scored(
     checkpoint: Path,
     conversations: Sequence[Conversation],
     told: Mapping[str, Told],
-    view: ViewSettings,
-    title: str,
+    context: Context,
+    keep: Path | None = None,
 ) -> dict[str, list[TargetScore]]:
-    """What the model at `checkpoint` makes of every user turn, for each way to tell it of them.
+    """What the model at `checkpoint` makes of user turns, for each way to tell it of their persons.
 
-    All windows of all conversations. Raises InputError when it is no chat model of a known family.
+    Scores are kept in the folder `keep` and read from there when the same is asked again. Raises
+    InputError when it is no chat model of a known family.
     """
-    import gc
-
     from usersim.sft import load_model
 
     chat = playing_user(checkpoint)
-    model = load_model(checkpoint, training=False)
-    found = {}
+    model, found = None, {}
     for name, tell in told.items():
-        rows = [row for c in conversations for row in _rows(c, chat, view, tell(c))]
-        label = f"{title}, {name}" if len(told) > 1 else title
-        found[name] = score_rows(model, rows, chat.end_of_conversation_id, label)
-    del model
-    gc.collect()
+        rows = [r for c in conversations for r in _rows(c, chat, context, tell(c))]
+        path = keep / f"scores-{_key(checkpoint, rows)}.json" if keep else None
+        if path and path.is_file():
+            found[name] = [TargetScore(*values) for values in read_json(path)]
+            continue
+        model = model or load_model(checkpoint, training=False)
+        found[name] = score_rows(model, rows, chat.end_of_conversation_id, f"score, {name[:28]}")
+        if path:
+            write_json(path, [astuple(score) for score in found[name]])
     return found
 
 
-def _rows(conversation: Conversation, chat: ChatFormat, view: ViewSettings, told: str) -> list[Row]:
+def _key(checkpoint: Path, rows: Sequence[Row]) -> str:
+    """What the scores of these rows by these weights depend on."""
+    weights = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(checkpoint.glob("*.safetensors"))
+    ]
+    return fingerprint([weights, [[row.conversation_id, row.input_ids] for row in rows]])
+
+
+def _rows(conversation: Conversation, chat: ChatFormat, context: Context, told: str) -> list[Row]:
     """Windows that show as much of the conversation, however much the model is told before it."""
-    room = view.window + len(chat.text_ids(told))
-    wider = view.model_copy(update={"window": room})
-    return conversation_rows(conversation, chat, "user", wider, told)
+    room = context.view.window + len(chat.text_ids(told))
+    wider = context.view.model_copy(update={"window": room})
+    return conversation_rows(conversation, chat, "user", wider, told)[: context.windows]
 
 
 def playing_user(checkpoint: Path) -> ChatFormat:

@@ -3,7 +3,13 @@ import math
 import pytest
 from made_talks import talks
 
-from usersim.fidelity.likelihood import PROMPTS, perplexity_figures, playing_user, scored
+from usersim.fidelity.likelihood import (
+    PROMPTS,
+    Context,
+    perplexity_figures,
+    playing_user,
+    scored,
+)
 from usersim.fidelity.persons import conversations_of, persons_of
 from usersim.perplexity import TargetScore
 from usersim.rows import ViewSettings
@@ -47,11 +53,24 @@ def test_the_floor_shows_how_people_differ():
 
 def test_every_user_turn_is_scored_once_whatever_the_model_is_told(tiny_checkpoint):
     people = talks("r", 3, 1, turns=4)
-    view = ViewSettings(window=400, target_limit=64, context_limit=32)
+    context = Context(view=ViewSettings(window=400, target_limit=64, context_limit=32))
     told = {name: (lambda c, n=n: PROMPTS[n]) for n, name in enumerate(("a", "b"))}
-    found = scored(tiny_checkpoint, people, told, view, "score")
+    found = scored(tiny_checkpoint, people, told, context)
     for scores in found.values():
         turns = [(s.conversation_id, s.turn) for s in scores if not s.is_end]
         assert sorted(turns) == sorted({(c.id, n) for c in people for n in (0, 2, 4, 6)})
     assert [s.nll for s in found["a"]] != [s.nll for s in found["b"]]
     assert playing_user(tiny_checkpoint).opens == "user"
+
+
+def test_scores_are_kept_and_one_person_is_not_most_of_them(tiny_checkpoint, tmp_path):
+    people = talks("r", 2, 1, turns=8)
+    view = ViewSettings(window=200, target_limit=64, context_limit=32)
+    told = {"user_model": lambda c: ""}
+    few = scored(tiny_checkpoint, people, told, Context(view=view, windows=1), tmp_path)
+    assert {s.conversation_id for s in few["user_model"]} == {c.id for c in people}
+    again = scored(tiny_checkpoint, people, told, Context(view=view, windows=1), tmp_path)
+    assert again == few
+    every = scored(tiny_checkpoint, people, told, Context(view=view, windows=99), tmp_path)
+    assert len(every["user_model"]) > len(few["user_model"])
+    assert len(list(tmp_path.iterdir())) == 2
