@@ -3,9 +3,9 @@
 Two openers are near-duplicates when the Jaccard similarity of their shingle sets reaches a
 threshold t. Sets in one common order that are that similar share an element among the first
 n - ceil(t n) + 1 of each (prefix filtering: Chaudhuri, Ganti and Kaushik, ICDE 2006; Bayardo, Ma
-and Srikant, WWW 2007), so only those are indexed, and every candidate is verified on the sets.
-Long shingles come first in our order, because long runs of words are rare: "what is the" fills no
-posting list.
+and Srikant, WWW 2007), so only those are indexed. An opener that shares too few of them for the
+rest to make up is left out, every other candidate is verified on the sets. Long shingles come
+first in our order, because long runs of words are rare: "what is the" fills no posting list.
 
 The index is a private SQLite database that spills to a temporary file and goes with the process;
 what it holds is in the journals too. Memory stays the same for a thousand conversations and for
@@ -14,6 +14,7 @@ millions, where an LSH in memory takes 4.5 KB each.
 
 import sqlite3
 from array import array
+from collections import Counter
 from math import ceil
 from typing import Protocol
 
@@ -80,8 +81,7 @@ class Openers:
         return [number for _, number in sorted((-len(s), hash(s)) for s in shingles)]
 
     def _prefix(self, shingles: list[int]) -> list[int]:
-        n = len(shingles)
-        return shingles[: n - ceil(self.threshold * n - ROUNDING) + 1]
+        return shingles[: len(shingles) - self._rest(len(shingles))]
 
     def _nearest(self, shingles: list[int], own: str) -> str | None:
         """The key of the most similar opener at or above the threshold; of equals the first."""
@@ -97,15 +97,30 @@ class Openers:
                 near.append((-score, number, key))
         return min(near)[2] if near else None
 
-    def _candidates(self, shingles: list[int]) -> set[int]:
+    def _candidates(self, shingles: list[int]) -> list[int]:
+        """Openers that share enough of the indexed shingles to reach the threshold with the rest.
+
+        The larger of both rests bounds what the rests can share, whichever ends first in our order.
+        """
         n = len(shingles)
         sizes = (ceil(self.threshold * n - ROUNDING), int(n / self.threshold + ROUNDING))
-        found = "SELECT number FROM posting WHERE shingle = ? AND size BETWEEN ? AND ?"
-        return {
+        found = "SELECT number, size FROM posting WHERE shingle = ? AND size BETWEEN ? AND ?"
+        shared: Counter[tuple[int, int]] = Counter()
+        for shingle in self._prefix(shingles):
+            shared.update(self._db.execute(found, (shingle, *sizes)))
+        return [
             number
-            for shingle in self._prefix(shingles)
-            for (number,) in self._db.execute(found, (shingle, *sizes))
-        }
+            for (number, size), count in shared.items()
+            if count + max(self._rest(n), self._rest(size)) >= self._least_shared(n + size)
+        ]
+
+    def _rest(self, size: int) -> int:
+        """Shingles of a set of that size that are not indexed."""
+        return ceil(self.threshold * size - ROUNDING) - 1
+
+    def _least_shared(self, sizes: int) -> int:
+        """What two sets of these sizes together must share: s / (sizes - s) >= threshold."""
+        return ceil(self.threshold * sizes / (1 + self.threshold) - ROUNDING)
 
     def _insert(self, key: str, shingles: list[int]) -> None:
         number, self._count = self._count, self._count + 1
