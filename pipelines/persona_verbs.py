@@ -167,6 +167,41 @@ def ablate(
     typer.echo(ablation_table(result))
 
 
+def enrich(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Personas, one a line.")],
+    out: Annotated[Path, typer.Option(help="File of the enriched personas.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="As engine.model=NAME, attempts=5"),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Let an engine write people's lives under a JSON schema; aspects, name and age stay."""
+    from pipelines.stage_process import quieten
+    from usersim.files import write_rejections
+    from usersim.personas.enrich import EnrichSettings, enrich
+    from usersim.personas.schema import read_personas, write_personas
+
+    quieten()
+    done = enrich(_settings(EnrichSettings, overrides or ()), read_personas(path))
+    write_personas(out, done.personas)
+    write_rejections(out.with_suffix(".rejected.parquet"), done.rejections)
+    typer.echo(json.dumps(done.figures(), ensure_ascii=False, indent=1))
+
+
+def measure(
+    folder: Played,
+    debug: Debug = False,
+) -> None:
+    """Tell how far every condition was followed: emotion, topic, style, length, character."""
+    from assistant.roleplay import read_plays
+    from usersim.personas.compliance import compliance
+
+    plays = read_plays(folder)
+    figures = compliance(plays.scripts, plays.people)
+    typer.echo(json.dumps(figures, ensure_ascii=False, indent=1))
+
+
 def import_simschat(
     root: Annotated[Path, typer.Argument(metavar="FOLDER", help="Data in SimsChat's layout.")],
     out: Annotated[Path, typer.Option(help="Folder for scripts, and for what was broken.")],
@@ -215,7 +250,9 @@ VERBS: dict[str, Callable[..., None]] = {
     "make": make,
     "show": show,
     "check": check,
+    "enrich": enrich,
     "interact": interact,
+    "measure": measure,
     "train": train,
     "ablate": ablate,
     "import": import_simschat,

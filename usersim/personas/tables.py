@@ -108,6 +108,15 @@ def places() -> Places:
 
 
 @lru_cache(maxsize=1)
+def cues() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Word beginnings by label, for emotions and topics."""
+    return {
+        kind: {label: tuple(words) for label, words in labels.items()}
+        for kind, labels in _read("cues").items()
+    }
+
+
+@lru_cache(maxsize=1)
 def shares() -> dict[str, dict[str, float]]:
     """The default quotas of a population."""
     return {name: dict(table) for name, table in _read("shares").items()}
