@@ -1,4 +1,6 @@
-"""Deduplication against its peers: speed, quality, scaling. `make bench-dedup` prints a JSON line.
+"""Deduplication against its peers: `make bench-dedup` prints a JSON line.
+
+The pieces alone: `python -m benchmarks.dedup speed quality scaling`.
 
 Every contestant runs in a process of its own, one thread, in turns; times are CPU seconds from
 texts in memory to kept positions (of the three rounds the median; one round, on a tenth of the
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,35 +215,47 @@ def scaling(texts: Sequence[str], sizes: Sequence[int]) -> list[dict[str, float]
     return rows
 
 
-def main() -> None:
-    """Measure, print the tables and one JSON line."""
-    texts = conversations()
+def compared(texts: Sequence[str]) -> dict[str, Any]:
+    """Every contestant's speed, and ours beside the fastest peer's."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        contestants, table = speed(texts, folder), quality(texts, folder)
-    rates = {n: told["rows"] / told["cpu_s"] for n, told in contestants.items() if "cpu_s" in told}
-    for name, told in contestants.items():
-        rate = f"{rates[name]:>9,.0f} docs/s" if name in rates else told["missing"]
-        print(f"{name:<12} {rate}  {table['by'].get(name, '')}", file=sys.stderr)
+        told = speed(texts, Path(name))
+    rates = {n: row["rows"] / row["cpu_s"] for n, row in told.items() if "cpu_s" in row}
     peers = {name: rate for name, rate in rates.items() if name != "realchat"}
     fastest = max(peers, key=lambda name: peers[name])
-    sizes = [10_000, 100_000, 1_000_000]
-    print(json.dumps({
-        "benchmark": "dedup",
-        "documents": len(texts),
-        "mean_bytes": round(statistics.mean(len(t.encode()) for t in texts)),
+    return {
         "end_to_end_docs_per_s_per_core": round(rates["realchat"]),
         "times_fastest_peer": round(rates["realchat"] / peers[fastest], 2),
         "fastest_peer": fastest,
         "docs_per_s": {name: round(rate) for name, rate in rates.items()},
-        "rows_measured": {name: contestants[name]["rows"] for name in rates},
-        "missing": {n: told["missing"] for n, told in contestants.items() if "missing" in told},
+        "rows_measured": {name: told[name]["rows"] for name in rates},
+        "missing": {n: row["missing"] for n, row in told.items() if "missing" in row},
         "identical_to_datasketch": identical(texts),
-        "quality": table,
-        "scaling": scaling(texts, sizes),
-        "machine": machine(),
-    }))  # fmt: skip
+    }
+
+
+def quality_in_turn(texts: Sequence[str]) -> dict[str, Any]:
+    """Every contestant's claims judged."""
+    with tempfile.TemporaryDirectory() as name:
+        return {"quality": quality(texts, Path(name))}
+
+
+PIECES: dict[str, Callable[[Sequence[str]], dict[str, Any]]] = {
+    "speed": compared,
+    "quality": quality_in_turn,
+    "scaling": lambda texts: {"scaling": scaling(texts, (10_000, 100_000, 1_000_000))},
+}
+
+
+def main(names: Sequence[str]) -> None:
+    """Measure the named pieces, or all, and print one JSON line."""
+    texts = conversations()
+    told: dict[str, Any] = {"benchmark": "dedup", "documents": len(texts)}
+    told["mean_bytes"] = round(statistics.mean(len(t.encode()) for t in texts))
+    for name in names or PIECES:
+        told |= PIECES[name](texts)
+        print(name, json.dumps(told), file=sys.stderr)
+    print(json.dumps(told | {"machine": machine()}))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
