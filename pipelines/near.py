@@ -6,7 +6,7 @@ pairs are verified by the true Jaccard similarity of their texts, which are read
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,8 +25,17 @@ PAIRS_AT_ONCE = 50_000  # verified by one task: bounds the texts in memory
 class Loadable(Protocol):
     """A part whose traces can be had: `traces.Part` on disk, `traces.Traces` in memory."""
 
+    @property
+    def turns(self) -> Callable[[Sequence[int]], list[Turns]]:
+        """Gives the turns of some rows."""
+        ...
+
     def load(self) -> Traces:
-        """Its traces."""
+        """All of its traces."""
+        ...
+
+    def matrix(self, unit: str) -> "NDArray[np.uint32]":
+        """The signatures of one unit."""
         ...
 
 
@@ -62,7 +71,7 @@ class _Band:
         from usersim import shingle_kernel as kernel
 
         rows = self.likeness.banding.rows
-        matrices = (part.load().signatures[self.likeness.unit] for part in self.parts)
+        matrices = (part.matrix(self.likeness.unit) for part in self.parts)
         keys = [kernel.band_keys(np.asarray(m), self.first, rows) for m in matrices]
         return pairs_of_keys(np.concatenate(keys)[self.places], BUCKET)
 
@@ -83,7 +92,9 @@ class _Doubtful:
         found = np.zeros(len(self.pairs), dtype=np.float64)
         if len(likely):
             involved, local = np.unique(self.pairs[likely], return_inverse=True)
-            turns, pairs = _turns_at(self.parts, involved), local.reshape(-1, 2)
+            pairs = local.reshape(-1, 2)
+            held = _parts_at(self.parts, self.likeness.unit, involved)
+            turns = [each for part, rows in held for each in part.turns(rows.tolist())]
             found[likely] = self._similarities(turns, self.likeness.unit, pairs)
             if part := USER_PART.get(self.likeness.unit):
                 floor = self.likeness.user_floor
@@ -105,10 +116,8 @@ class _Doubtful:
         from usersim import shingle_kernel as kernel
 
         involved, local = np.unique(self.pairs, return_inverse=True)
-        rows = [
-            np.asarray(traces.signatures[self.likeness.unit][at])
-            for traces, at in _parts_at(self.parts, involved)
-        ]
+        unit = self.likeness.unit
+        rows = [part.matrix(unit)[at] for part, at in _parts_at(self.parts, unit, involved)]
         found: NDArray[np.int64] = kernel.agreements(np.concatenate(rows), local.reshape(-1, 2))
         return found
 
@@ -142,21 +151,15 @@ def near_pairs(
 
 
 def _parts_at(
-    parts: Sequence[Loadable], places: "NDArray[np.int64]"
-) -> "Iterator[tuple[Traces, NDArray[np.int64]]]":
+    parts: Sequence[Loadable], unit: str, places: "NDArray[np.int64]"
+) -> "Iterator[tuple[Loadable, NDArray[np.int64]]]":
     """The parts that hold some sorted places, and which of their rows those are."""
     import numpy as np
 
     start = 0
     for part in parts:
-        traces = part.load()
-        low, high = np.searchsorted(places, [start, start + len(traces)])
+        stop = start + len(part.matrix(unit))
+        low, high = np.searchsorted(places, [start, stop])
         if high > low:
-            yield traces, places[low:high] - start
-        start += len(traces)
-
-
-def _turns_at(parts: Sequence[Loadable], places: "NDArray[np.int64]") -> list[Turns]:
-    return [
-        turns for traces, rows in _parts_at(parts, places) for turns in traces.turns(rows.tolist())
-    ]
+            yield part, places[low:high] - start
+        start = stop

@@ -104,6 +104,10 @@ class Traces:
         """Itself: what is in memory needs no reading."""
         return self
 
+    def matrix(self, unit: str) -> "NDArray[np.uint32]":
+        """The signatures of one unit."""
+        return self.signatures[unit]
+
     def kept_earlier(self) -> "Traces":
         """The same, as rows that stay."""
         return replace(self, is_old=True)
@@ -132,10 +136,15 @@ class Part:
         import pyarrow.parquet as pq
 
         table = pq.read_table(f"{self.stem}.parquet")
-        signatures = {unit: _mapped(Path(f"{self.stem}.{unit}.npy")) for unit in self.units}
-        return Traces(table, signatures, self._turns, self.is_old)
+        signatures = {unit: self.matrix(unit) for unit in self.units}
+        return Traces(table, signatures, self.turns, self.is_old)
 
-    def _turns(self, rows: Sequence[int]) -> list[Turns]:
+    def matrix(self, unit: str) -> "NDArray[np.uint32]":
+        """The signatures of one unit, memory-mapped; the table is not read."""
+        return _mapped(Path(f"{self.stem}.{unit}.npy"))
+
+    def turns(self, rows: Sequence[int]) -> list[Turns]:
+        """The turns of some rows, read from the conversations' file."""
         import pyarrow.parquet as pq
 
         column = pq.read_table(self.texts, columns=["messages"])["messages"].take(list(rows))
