@@ -12,6 +12,7 @@ ours over the better of two oracles (`contestants`). Medians; one JSON line a pa
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from benchmarks.contestants import Arena, Contestant, lock_step, oracle_long, or
 from benchmarks.endpoint_threads import threads
 from benchmarks.machine import machine
 from benchmarks.meter import Meter, Reading, watch_steps
-from benchmarks.peers import peers
+from benchmarks.peers import DISTILABEL, distilabel, peers
 from benchmarks.placements import compare_placements
 from benchmarks.workload import Work
 from usersim.conversation import Role
@@ -130,6 +131,8 @@ async def efficiency(options: argparse.Namespace) -> None:
             }
             if work is spare:
                 del beside["lock step, in chunks"]  # the same thing here
+            if os.environ.get(DISTILABEL):
+                beside["distilabel's loop, over HTTP"] = distilabel
             readings |= await race(arena, beside, options.beside)
             print(json.dumps(judged(work, readings, bar)), flush=True)
     finally:
