@@ -32,6 +32,8 @@ USER_WORDS, ANSWER_WORDS = 16, 56
 """Words of a median turn, so that a conversation has about the 1,500 characters of the demo's."""
 NEEDLE = "zebrafinch"
 REASONS = ("assistant_refusal", "role_confusion", "near_duplicate_opener", "looping")
+COMMON = "mii"
+"""A frequent word of the vocabulary: over 200,000 conversations hold it."""
 TIMES = 5
 BARS = {"first_page_s": 2.0, "search_s": 2.0, "memory_gb": 1.5}
 
@@ -152,7 +154,8 @@ def measured(client: httpx.Client, process: int, count: int) -> dict:
         "runs_s": "/",
         "list_s": at,
         "search_s": f"{at}?q={NEEDLE}",
-        "search_common_s": f"{at}?q=e*",
+        "search_beginning_s": f"{at}?q=ite*",
+        "search_common_s": f"{at}?q={COMMON}",
         "search_phrase_s": f"{at}?q=%22t+{NEEDLE}%22",
         "search_filtered_s": f"{at}?q={NEEDLE}&outcome=rejected&min_rounds=2",
         "filter_s": f"{at}?reason=assistant_refusal&language=en&sort=longest",
@@ -176,6 +179,7 @@ def main() -> None:
     parser.add_argument("--conversations", type=int, default=1_000_000)
     parser.add_argument("--folder", type=Path, help="keep the runs there, and use them again")
     parser.add_argument("--only-write", action="store_true")
+    parser.add_argument("--keep-index", action="store_true", help="use the folder's index again")
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="bench-dashboard-"))
     run = folder / "million"
@@ -185,7 +189,8 @@ def main() -> None:
             write_run(run, asked.conversations)
         if asked.only_write:
             return
-        shutil.rmtree(run / ".dashboard", ignore_errors=True)
+        if not asked.keep_index:
+            shutil.rmtree(run / ".dashboard", ignore_errors=True)
         code = "from pipelines.cli import main; main()"
         command = [sys.executable, "-c", code, "dashboard", str(folder), "--port", "0"]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

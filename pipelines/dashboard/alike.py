@@ -27,8 +27,9 @@ def differing(left: str, right: str) -> tuple[Pieces, Pieces]:
     for side, words in zip(pieces, sides, strict=True):
         if len(words) > MOST_WORDS:
             side.append((" ".join(words[MOST_WORDS:]), False))
-    spaced = [[(t + " ", m) for t, m in side[:-1]] + side[-1:] for side in pieces]
-    return spaced[0], spaced[1]
+    left_pieces, right_pieces = ([p for piece in side for p in (piece, (" ", False))][:-1]
+                                 for side in pieces)  # fmt: skip
+    return left_pieces, right_pieces
 
 
 def twins(browser: Browser, wish: Wish) -> list[dict[str, Any]]:

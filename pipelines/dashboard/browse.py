@@ -4,16 +4,19 @@ Filters and counts are DuckDB over the catalogue's narrow files; words are SQLit
 of a conversation is read from its own shard only when it is opened.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from pipelines.dashboard.catalogue import NUMBERS, UNFINISHED, Catalogue, attempts
+from pipelines.dashboard.catalogue import ROWS_PER_SHARD, UNFINISHED, Catalogue, attempts
+from pipelines.dashboard.fates import NUMBERS
 from pipelines.dashboard.search import fts_query
 from pipelines.marks import Mark, read_marks
+from usersim.files import write_json
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,6 +27,7 @@ MOST_HITS = 200_000
 SCANNED_HITS = 200
 FACETS = ("outcome", "reason", "stop_reason", "language", "persona", "assistant_model")
 FACET_VALUES = 40
+COUNTS = "counts.json"
 SORTS = {
     "": "n",
     "-": "n DESC",
@@ -32,7 +36,6 @@ SORTS = {
     "score": "score DESC NULLS LAST, n",
     "-score": "score NULLS LAST, n",
 }
-BARE = ("stage", "reason", "detail", "twin", "language")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,38 +116,90 @@ class Browser:
     catalogue: Catalogue
     _counted: dict[str, Any] = field(default_factory=dict)
 
+    def refresh(self) -> None:
+        """Take up what is new in the run, and count it while nobody waits."""
+        if self.catalogue.refresh():
+            self.facets()
+
     def find(self, wish: Wish, page_size: int = PAGE_SIZE) -> Found:
-        """The page that a wish asks for."""
+        """The page that a wish asks for: first its numbers, then those few rows."""
+        start = (wish.page - 1) * page_size
         with self._view() as duck:
             if duck is None:
                 return Found([], 0)
-            note, capped = "", False
-            if wish.q:
-                note, capped = self._register_hits(duck, wish)
-            where, values = self._where(duck, wish)
-            total = _number(duck, f"SELECT count(*) FROM talk {where}", values)  # noqa: S608
-            score = f'"{wish.score}"' if wish.score in self.scores(duck) else "NULL"
-            order = SORTS.get(wish.sort, SORTS[""])
-            rows = _rows(
-                duck,
-                f"SELECT *, {score} AS score FROM talk {where} ORDER BY {order}"  # noqa: S608
-                f" LIMIT {page_size} OFFSET {(wish.page - 1) * page_size}",
-                values,
-            )
+            hits, note, capped = self._hits(duck, wish)
+            if replace(wish, q="", side="", page=1).to_query():
+                numbers = self._numbers(duck, wish, hits)
+                total, page = len(numbers), numbers[start : start + page_size]
+            elif hits is not None:
+                total, page = len(hits), hits[start : start + page_size]
+            else:
+                total, page = self._page(start, page_size)
+            rows = self._rows_at(duck, page, wish.score)
         marks = self.marks()
         return Found([r | {"mark": marks.get(r["id"])} for r in rows], total, capped, note)
 
+    def _page(self, start: int, size: int) -> tuple[int, list[int]]:
+        """Numbers of a page of everything: known without asking, as shards are numbered."""
+        page: list[int] = []
+        before = 0
+        for shard in self.catalogue.shards():
+            first = max(0, start - before)
+            last = min(shard.rows, start + size - before)
+            page += [shard.ordinal * ROWS_PER_SHARD + i for i in range(first, max(first, last))]
+            before += shard.rows
+        return before, page
+
+    def _numbers(
+        self, duck: "duckdb.DuckDBPyConnection", wish: Wish, hits: list[int] | None
+    ) -> list[int]:
+        """Numbers of all that a wish with filters means, in its order."""
+        import pyarrow as pa
+
+        if hits is not None:
+            duck.register("hit", pa.table({"n": pa.array(hits, pa.int64())}))
+        where, values = self._where(duck, wish)
+        score = f'"{wish.score}"' if wish.score in self.scores(duck) else "NULL"
+        order = SORTS.get(wish.sort, SORTS[""]).replace("score", score)
+        query = f"SELECT n FROM talk {where} ORDER BY {order}"  # noqa: S608 - columns are known ones
+        found: list[int] = duck.execute(query, values).fetchnumpy()["n"].tolist()
+        return found
+
+    def _rows_at(
+        self, duck: "duckdb.DuckDBPyConnection", numbers: Sequence[int], score: str
+    ) -> list[dict[str, Any]]:
+        """Rows by their numbers, in that order."""
+        if not numbers:
+            return []
+        listed = ", ".join(map(str, map(int, numbers)))  # literals: groups of rows are passed over
+        found = _rows(duck, f"SELECT * FROM talk WHERE n IN ({listed})")  # noqa: S608
+        by_number = {row["n"]: row | {"score": row.get(score)} for row in found}
+        return [by_number[n] for n in numbers if n in by_number]
+
     def facets(self) -> dict[str, list[tuple[str, int]]]:
         """How many conversations there are of each kind, the most frequent first."""
-        state = self.catalogue.state()
+        state = [list(signature) for signature in self.catalogue.state()]
         if self._counted.get("state") != state:
-            with self._view() as duck:
-                found = {name: _facet(duck, name) if duck else [] for name in FACETS}
-                scores = self.scores(duck) if duck else []
-                total = _number(duck, "SELECT count(*) FROM talk") if duck else 0
-            self._counted = {"state": state, "facets": found, "scores": scores, "total": total}
+            self._counted = self._stored(state) or self._count(state)
         facets: dict[str, list[tuple[str, int]]] = self._counted["facets"]
         return facets
+
+    def _stored(self, state: list[Any]) -> dict[str, Any] | None:
+        """The counts of this state, where an earlier session left them."""
+        with suppress(OSError, ValueError, LookupError):
+            found = json.loads((self.catalogue.folder / COUNTS).read_text(encoding="utf-8"))
+            return dict(found) if found["state"] == state else None
+        return None
+
+    def _count(self, state: list[Any]) -> dict[str, Any]:
+        with self._view() as duck:
+            found = {name: _facet(duck, name) if duck else [] for name in FACETS}
+            scores = self.scores(duck) if duck else []
+        total = sum(shard.rows for shard in self.catalogue.shards())
+        counted = {"state": state, "facets": found, "scores": scores, "total": total}
+        if not self.catalogue.busy:
+            write_json(self.catalogue.folder / COUNTS, counted)
+        return counted
 
     @property
     def score_names(self) -> list[str]:
@@ -213,26 +268,15 @@ class Browser:
     @contextmanager
     def _view(self) -> "Iterator[duckdb.DuckDBPyConnection | None]":
         """A DuckDB with the view `talk`; None while nothing is indexed."""
-        talks = self.catalogue.talks()
-        if not talks:
+        rows = self.catalogue.rows()
+        if not rows:
             yield None
             return
         with closing(self.catalogue.connect()) as duck:
-            files = ", ".join("'" + path.replace("'", "''") + "'" for path in talks)
-            base = f"read_parquet([{files}], union_by_name = true)"
-            if self.catalogue.fates.exists():
-                fates = str(self.catalogue.fates).replace("'", "''")
-                query = f"FROM {base} t LEFT JOIN read_parquet('{fates}') f USING (n)"
-                outcome = "coalesce(f.outcome, 'unfinished')"
-                columns = f"t.*, f.* EXCLUDE (n, outcome), {outcome} AS outcome"
-            else:
-                query = f"FROM {base} t"
-                bare = ", ".join(f"NULL::VARCHAR AS {name}" for name in BARE)
-                columns = (
-                    "t.*, CASE t.kind WHEN 'talk' THEN 'not judged' ELSE 'unfinished' END"
-                    f" AS outcome, {bare}"
-                )
-            duck.execute(f"CREATE VIEW talk AS SELECT {columns} {query}")
+            files = ", ".join("'" + path.replace("'", "''") + "'" for path in rows)
+            duck.execute(
+                f"CREATE VIEW talk AS SELECT * FROM read_parquet([{files}], union_by_name = true)"  # noqa: S608
+            )
             yield duck
 
     @staticmethod
@@ -242,10 +286,15 @@ class Browser:
         described = duck.execute("DESCRIBE talk").fetchall()
         return [name for name, kind, *_ in described if kind in NUMBERS and name not in own]
 
-    def _register_hits(self, duck: "duckdb.DuckDBPyConnection", wish: Wish) -> tuple[str, bool]:
-        """Make the table `hit` of what the search finds; returns a note, and whether it is cut."""
-        import pyarrow as pa
+    def _hits(
+        self, duck: "duckdb.DuckDBPyConnection", wish: Wish
+    ) -> tuple[list[int] | None, str, bool]:
+        """Numbers that a search finds, in order, a note, and whether there are more.
 
+        None without a search.
+        """
+        if not wish.q:
+            return None, "", False
         asked = fts_query(wish.q, wish.side)
         if asked is None:
             numbers = self._scanned(duck, wish.q)
@@ -254,9 +303,10 @@ class Browser:
         else:
             numbers, note = self._indexed(asked), ""
             capped = len(numbers) > MOST_HITS
-        numbers += [r["n"] for r in _rows(duck, "SELECT n FROM talk WHERE id = ?", [wish.q])]
-        duck.register("hit", pa.table({"n": pa.array(numbers[:MOST_HITS], pa.int64())}))
-        return note, capped
+        if not capped:
+            own = _rows(duck, "SELECT n FROM talk WHERE id = ?", [wish.q])
+            numbers = sorted({*numbers, *(row["n"] for row in own)})
+        return numbers[:MOST_HITS], note, capped
 
     def _indexed(self, asked: str) -> list[int]:
         query = f"SELECT rowid FROM words WHERE words MATCH ? LIMIT {MOST_HITS + 1}"  # noqa: S608

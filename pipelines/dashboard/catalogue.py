@@ -1,8 +1,8 @@
 """An index of one run's conversations, made once and kept up to date beside them.
 
-    .dashboard/text.sqlite         words of every conversation (SQLite FTS5), and the shards known
-    .dashboard/talks-*.parquet     one narrow row a conversation: what lists and filters need
-    .dashboard/fates.parquet       what curation decided about each, joined by its number
+    .dashboard/text.sqlite       words of every conversation (SQLite FTS5), and the shards known
+    .dashboard/talks-*.parquet   one narrow row a conversation: what lists and filters need
+    .dashboard/rows-*.parquet    the same with what curation decided (see `fates`)
 
 A conversation's number is its shard's ordinal and its row there, so nothing has to be looked up to
 open it. Shards are taken up once, in batches; a run that was made anew is indexed anew. Everything
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.dashboard.fates import copied, decide, decisions
 from usersim.errors import InputError
 from usersim.files import read_rows, sweep, whole_file
 
@@ -31,7 +32,6 @@ ROWS_PER_SHARD = 2**20
 BATCH_FILES, BATCH_ROWS = 200, 50_000
 MEMORY_LIMIT = "400MB"
 EXCERPT = 200
-NUMBERS = ("DOUBLE", "FLOAT", "INTEGER", "BIGINT")
 UNFINISHED = Path("rejected") / "simulate.parquet"
 Signature = tuple[str, int, int]
 
@@ -95,16 +95,15 @@ class Catalogue:
         """The text index."""
         return self.folder / "text.sqlite"
 
-    @property
-    def fates(self) -> Path:
-        """What curation decided, by conversation number."""
-        return self.folder / "fates.parquet"
-
     def talks(self) -> list[str]:
         """Files of the narrow rows, those of whole batches only."""
         known = {shard.ordinal for shard in self.shards()}
         chunks = sorted(self.folder.glob("talks-*.parquet"))
         return [str(c) for c in chunks if int(c.stem.rpartition("-")[2]) in known]
+
+    def rows(self) -> list[str]:
+        """Files of the same rows with what curation decided."""
+        return [str(_rows_of(Path(path))) for path in self.talks()]
 
     def shards(self) -> list[Shard]:
         """The shards that are indexed."""
@@ -116,10 +115,10 @@ class Catalogue:
 
     def state(self) -> tuple[Signature, ...]:
         """Changes whenever an answer could."""
-        return tuple(_signatures(self.folder, self.folder.glob("*.parquet")))
+        return tuple(_signatures(self.folder, map(Path, self.rows())))
 
     def connect(self) -> "duckdb.DuckDBPyConnection":
-        """A DuckDB of its own with the views `talk` and, after curation, all its columns."""
+        """A DuckDB of its own, which spills to the index's folder before it takes much memory."""
         import duckdb
 
         spill = str(self.folder / "spill")
@@ -160,8 +159,7 @@ class Catalogue:
             for batch in self._batches(db, new):
                 self._take_up(db, batch)
             self.pending = 0
-        if new or not self._fates_are_current():
-            self._decide()
+        self._decide()
 
     def _forget(self) -> None:
         for path in self.folder.iterdir():
@@ -200,8 +198,12 @@ class Catalogue:
                 parts.append("SELECT * FROM unfinished")
             sources = " UNION ALL BY NAME ".join(parts).format(rows=ROWS_PER_SHARD, excerpt=EXCERPT)
             files = self._place(duck, talks)
-            duck.execute(_copied(sources, temporary), files)
+            duck.execute(copied(sources, temporary), files)
+        decided = [self.run / path for path, _, _ in self._decisions()]
+        with closing(self.connect()) as duck:
+            decide(duck, chunk, _rows_of(chunk), decided)
             if talks:
+                files = self._place(duck, talks)
                 duck.execute(_TEXTS.format(rows=ROWS_PER_SHARD), files)
                 while rows := duck.fetchmany(2000):
                     db.executemany(
@@ -226,54 +228,22 @@ class Catalogue:
         )
         return {"files": files} if files else {}
 
-    def _fates_are_current(self) -> bool:
-        return bool(self._decided() == [list(s) for s in self._decisions()])
-
-    def _decided(self) -> Any:
-        with suppress(OSError, ValueError):
-            return json.loads((self.folder / "decided.json").read_text(encoding="utf-8"))
-        return None
-
     def _decisions(self) -> list[Signature]:
-        """What curation left: its verdicts and its rejected rows."""
-        paths = [*self.run.glob("curated/verdicts/*.parquet"), self.run / "rejected/curate.parquet"]
-        return list(_signatures(self.run, (p for p in sorted(paths) if p.exists())))
+        return list(_signatures(self.run, decisions(self.run)))
 
     def _decide(self) -> None:
-        """Join what curation decided to the conversations' numbers."""
-        decisions, talks = self._decisions(), self.talks()
-        verdicts = [str(self.run / s[0]) for s in decisions if s[0].startswith("curated/")]
-        rejected = [str(self.run / s[0]) for s in decisions if not s[0].startswith("curated/")]
-        if talks and rejected:
-            with closing(self.connect()) as duck, whole_file(self.fates) as temporary:
-                files = {"talks": talks, "rejected": rejected}
-                files |= {"verdicts": verdicts} if verdicts else {}
-                duck.execute(_copied(_fate_query(duck, verdicts), temporary), files)
-        else:
-            self.fates.unlink(missing_ok=True)
-        (self.folder / "decided.json").write_text(json.dumps(decisions), encoding="utf-8")
-
-
-def _fate_query(duck: "duckdb.DuckDBPyConnection", verdicts: Sequence[str]) -> str:
-    """Every number of the verdicts is a score that can be filtered by, whatever its name."""
-    judged = "SELECT id FROM read_parquet($talks)"
-    names = ", NULL::VARCHAR AS language"
-    if verdicts:
-        judged = "SELECT DISTINCT ON (id) * FROM read_parquet($verdicts)"
-        found = duck.execute("DESCRIBE SELECT * FROM read_parquet($f)", {"f": list(verdicts)})
-        columns = {name: kind for name, kind, *_ in found.fetchall()}
-        scores = [n for n, kind in columns.items() if kind in NUMBERS]
-        taken = [n for n in ("language", "tags", "failed", *scores) if n in columns]
-        names = "".join(f', v."{name}"' for name in taken)
-    return f"""
-        SELECT t.n, CASE WHEN r.id IS NULL THEN 'kept' ELSE 'rejected' END AS outcome,
-               r.stage, r.reason, r.detail,
-               regexp_extract(r.detail, 'kept=(\\S+)', 1) AS twin{names}
-        FROM read_parquet($talks) t LEFT JOIN ({judged}) v ON v.id = t.id
-        LEFT JOIN (SELECT DISTINCT ON (id) id, stage, reason, detail
-                   FROM read_parquet($rejected)) r ON r.id = t.id
-        WHERE t.kind = 'talk' AND (v.id IS NOT NULL OR r.id IS NOT NULL) ORDER BY t.n
-    """  # noqa: S608 - column names of our own file, quoted
+        """Make the rows anew that were made under other decisions than those there are now."""
+        now, mark = self._decisions(), self.folder / "decided.json"
+        known = None
+        with suppress(OSError, ValueError):
+            known = json.loads(mark.read_text(encoding="utf-8"))
+        stale = known is not None and known != [list(signature) for signature in now]
+        with closing(self.connect()) as duck:
+            for path in map(Path, self.talks()):
+                if stale or not _rows_of(path).exists():
+                    decide(duck, path, _rows_of(path), [self.run / name for name, _, _ in now])
+        if known is None or stale:
+            mark.write_text(json.dumps(now), encoding="utf-8")
 
 
 def _unfinished(shard: Shard, run: Path) -> Any:
@@ -297,7 +267,8 @@ def _unfinished(shard: Shard, run: Path) -> Any:
         )
     text, count = pa.string(), pa.int64()
     fields = [("n", count), ("shard", text), ("row", count), ("id", text), ("stop_reason", text)]
-    schema = pa.schema([*fields, ("kind", text), ("rounds", pa.int32()), ("opener", text)])
+    fields += [("kind", text), ("rounds", pa.int32()), ("opener", text), ("answer", text)]
+    schema = pa.schema([*fields, ("persona", text), ("assistant_model", text)])
     return pa.Table.from_pylist(rows, schema=schema)
 
 
@@ -356,6 +327,5 @@ def _alone(folder: Path) -> Iterator[bool]:
             yield True
 
 
-def _copied(query: str, path: Path) -> str:
-    place = str(path).replace("'", "''")
-    return f"COPY ({query}) TO '{place}' (FORMAT parquet, COMPRESSION zstd)"
+def _rows_of(talks: Path) -> Path:
+    return talks.with_name(talks.name.replace("talks-", "rows-"))

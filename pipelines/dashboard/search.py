@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+SHORTEST_BEGINNING = 3
 _PIECE = re.compile(r'(?P<no>-)?(?:"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+))')
 # Scripts that put no blanks between words, which the index keeps as one long word.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -33,8 +34,9 @@ def terms(query: str) -> list[Term]:
     found = []
     for piece in _PIECE.finditer(query):
         text = piece["phrase"] if piece["phrase"] is not None else piece["word"]
-        prefix = piece["phrase"] is None and text.endswith("*")
-        text = text.rstrip("*") if prefix else text
+        starred = piece["phrase"] is None and text.endswith("*")
+        text = text.rstrip("*") if starred else text
+        prefix = starred and len(text) >= SHORTEST_BEGINNING
         if re.search(r"\w", text):
             found.append(Term(text, prefix, bool(piece["no"])))
     return found

@@ -65,7 +65,7 @@ class Shelf:
             due = time.monotonic() - self._looked.get(run, -REFRESH_S) >= REFRESH_S
             self._looked[run] = time.monotonic() if due else self._looked[run]
         if due:
-            worker = threading.Thread(target=browser.catalogue.refresh, daemon=True)
+            worker = threading.Thread(target=browser.refresh, daemon=True)
             worker.start()
             worker.join(1.0)  # a small run is ready at once; a large one goes on behind the page
         return browser

@@ -11,6 +11,7 @@ import pytest
 from browsing import Visit, eventually, opened_browser, served
 from looked_at import XSS, marked_run
 from made_run import make_run
+from playwright.sync_api import expect
 
 from pipelines.marks import read_marks
 from pipelines.report import write_report
@@ -138,7 +139,7 @@ def test_a_live_run_is_followed_without_touching_it(visit, address, root):
     assert visit.page.locator("#ended").inner_text() == "40 of 100"
     visit.shoot("live")
     say(journal, range(40, 90), "as an assistant i say {}")
-    visit.page.wait_for_function("document.querySelector('#ended').textContent.startsWith('90')")
+    expect(visit.page.locator("#ended")).to_have_text("90 of 100", timeout=30_000)
     assert "it looks like it" in visit.page.inner_text("main")
     visit.shoot("live-collapse")
     journal.close()
