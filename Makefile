@@ -9,7 +9,7 @@ ROUNDS ?= 200
 STAMP  := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick check fmt doctor ingest usersim-train generate curate corpus \
+.PHONY: help setup demo characters-demo test test-quick check fmt doctor ingest usersim-train generate curate corpus \
         assistant-train report chat dashboard test-crash bench-simulate bench-dedup clean
 
 help: ## Print the verbs
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml .ci/constraints-cpu.txt .ci/setup
 
 demo: setup ## The whole path on real models and data: runs/demo/report.html at the end
 	@$(BIN)/realchat run --recipe recipes/demo.yaml --run runs/demo
+
+characters-demo: setup ## Personas, role-play and a trained character: runs/characters-demo/character.html
+	@$(BIN)/realchat run --recipe recipes/characters-demo.yaml --run runs/characters-demo
 
 ingest: setup ## Real people's conversations, cleaned and split
 	@$(BIN)/realchat ingest $(FROM)

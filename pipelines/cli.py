@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
-from pipelines import curation_verbs, persona_verbs
+from pipelines import character_verbs, curation_verbs, persona_verbs
 from pipelines.compare_verb import compare
 from pipelines.dashboard.command import dashboard
 from pipelines.failures import DEBUG, explained
@@ -333,6 +333,7 @@ def export(
 
 
 persona_verbs.add_to(app, guarded)
+character_verbs.add_to(app, guarded)
 app.command()(guarded(compare))
 curation_verbs.add_to(app, guarded)
 app.command()(guarded(dashboard))

@@ -18,11 +18,12 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from assistant.characters.work import CharacterTable, InterviewTable
 from assistant.train import AssistantSettings
 from pipelines.corpus import CorpusSettings
 from pipelines.curate_settings import CurateSettings
 from pipelines.gate import GateSettings
-from pipelines.stage_table import STAGES, Stage, stage_named
+from pipelines.stage_table import ORDINARY, STAGES, Stage, stage_named
 from usersim.adapters import FOLDER as ADAPTER
 from usersim.engines import EngineSpec
 from usersim.errors import InputError
@@ -68,7 +69,7 @@ class Recipe(Settings):
     name: str = Field("demo", pattern=r"^[A-Za-z0-9][\w.-]*$", description="the run's folder name")
     seed: int = Field(7, ge=0, description="given to every table that has no seed of its own")
     stages: tuple[str, ...] = Field(
-        tuple(s.name for s in STAGES), description="what `realchat run` does, in the plan's order"
+        ORDINARY, description="what `realchat run` does, in the plan's order"
     )
     models: Models = Models()
     ingest: IngestSettings = IngestSettings()
@@ -79,6 +80,8 @@ class Recipe(Settings):
     gate: GateSettings = GateSettings()
     corpus: CorpusSettings = CorpusSettings()
     train_assistant: AssistantSettings = AssistantSettings()
+    character: CharacterTable = CharacterTable()
+    interview: InterviewTable = InterviewTable()
     expected_seconds: dict[str, float] = Field(
         {}, description="by stage, on the machine the recipe was written for; only ever shown"
     )

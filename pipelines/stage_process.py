@@ -94,7 +94,8 @@ def environment(stage: Stage, recipe: dict[str, Any]) -> dict[str, str]:
 
 def _named(recipe: dict[str, Any]) -> list[str]:
     """Every name in a recipe that might be one on the Hub."""
-    engines = [engine.get("model", "") for engine in recipe.get("engines", {}).values()]
+    sides = recipe.get("engines", {}).values()
+    engines = [side.get("model", "") for side in sides if isinstance(side, dict)]
     source = str(recipe.get("ingest", {}).get("source", ""))
     hub = [source] if source.startswith("hub:") else []
     return [*recipe.get("models", {}).values(), *engines, *hub]

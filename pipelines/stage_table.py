@@ -29,6 +29,8 @@ class Stage:
     resumes: bool = False
     """Whether the stage goes on from its own outputs after an interruption."""
 
+    optional: bool = False
+    """Whether only a recipe that names the stage has it."""
     shows_all: bool = False
     """Whether the stage shows whatever is there, so that anything new makes it stale."""
 
@@ -104,6 +106,28 @@ STAGES: tuple[Stage, ...] = (
         trains=True,
     ),
     Stage(
+        name="train_character",
+        title="a model learns to be a person, from the story of a life",
+        figures="character",
+        tables=("character",),
+        models=("assistant",),
+        outputs=("models/character", "models/character-unguarded", "character/made"),
+        trains=True,
+        optional=True,
+    ),
+    Stage(
+        name="interview",
+        title="the character beside its prompted base: probes, interviews, a judge",
+        figures="interview",
+        after=("train_character",),
+        tables=("interview",),
+        models=("assistant",),
+        pace=("interview.interviews.concurrency", "interview.judge.concurrency"),
+        outputs=("character/asked", "character.html"),
+        resumes=True,
+        optional=True,
+    ),
+    Stage(
         name="report",
         title="one page that shows how good all of it is",
         figures="report",
@@ -111,6 +135,9 @@ STAGES: tuple[Stage, ...] = (
         outputs=("report.html",),
     ),
 )
+
+ORDINARY = tuple(stage.name for stage in STAGES if not stage.optional)
+"""What a recipe that names no stages has."""
 
 
 def stage_named(name: str) -> Stage:

@@ -112,6 +112,20 @@ def train_assistant(recipe: Recipe, run: RunFolder) -> Figures:
     )
 
 
+def train_character(recipe: Recipe, run: RunFolder) -> Figures:
+    """A model that is a person."""
+    from pipelines.characters import train_character
+
+    return train_character(recipe, run)
+
+
+def interview(recipe: Recipe, run: RunFolder) -> Figures:
+    """That model beside its prompted base."""
+    from pipelines.characters import interview
+
+    return interview(recipe, run)
+
+
 def report(recipe: Recipe, run: RunFolder) -> Figures:
     """One page about all of it."""
     from pipelines.report import write_report
@@ -126,6 +140,8 @@ WORK: dict[str, Callable[[Recipe, RunFolder], Figures]] = {
     "curate": curate,
     "corpus": corpus,
     "train_assistant": train_assistant,
+    "train_character": train_character,
+    "interview": interview,
     "report": report,
 }
 

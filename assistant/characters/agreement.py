@@ -1,7 +1,7 @@
 """What judgements add up to: means with intervals, agreement, the curve by turn, length's part."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assistant.characters.judging import Judgement
@@ -100,7 +100,7 @@ def stability_curve(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
     ]
 
 
-def length_controlled(sides: dict[str, Sequence[Judgement]]) -> dict[str, dict[str, float]]:
+def length_controlled(sides: Mapping[str, Sequence[Judgement]]) -> dict[str, dict[str, float]]:
     """Means of several models' scores as they would be were all replies of one length.
 
     Least squares of score on one offset a model and the log of the reply's words; the mean is taken

@@ -126,5 +126,6 @@ def train_character(
     drawn = draw_rows(told, rows_of(chat, settings), settings.train_tokens, seed)
     model, figures = fit(load_model(checkpoint, training=True), drawn, chat, settings, seed)
     about = {"base": base, "character": profile.name, "experiences": len(experiences)}
-    save_checkpoint(model, chat, out, about)
+    # Who asks the adapter over a plain base sends this; the merged model's template has it.
+    save_checkpoint(model, chat, out, about | {"system": own_header(profile)})
     return about | {"training": figures.to_dict()}

@@ -67,7 +67,7 @@ def people_file(path: Path, number: int = 40) -> Path:
 @pytest.mark.parametrize("verb", ["run", *VERBS])
 class TestEveryVerb:
     def test_a_recipe_that_is_not_there(self, verb):
-        assert "no recipe nowhere.yaml; shipped ones: demo" in refused(
+        assert "no recipe nowhere.yaml; shipped ones: characters-ablation" in refused(
             verb, "--recipe", "nowhere.yaml"
         )
 

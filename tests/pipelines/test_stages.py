@@ -56,7 +56,8 @@ def test_stages_come_after_what_they_need():
     for stage in STAGES:
         assert set(stage.after) <= seen
         seen.add(stage.name)
-    assert {s.name for s in downstream(stage_named("ingest"))} == seen - {"ingest"}
+    characters = {"train_character", "interview"}  # made of a story, not of people's talk
+    assert {s.name for s in downstream(stage_named("ingest"))} == seen - {"ingest"} - characters
 
 
 def test_stages_are_found_by_name_and_by_verb():

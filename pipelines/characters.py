@@ -1,0 +1,34 @@
+"""The stages of a character: what the recipe says, and where it goes in the run folder."""
+
+from typing import Any
+
+from assistant.characters.work import Place, interview_stage, train_stage
+from pipelines.character_page import write_page
+from pipelines.recipe import Recipe
+from pipelines.run_folder import RunFolder
+from usersim.engines import EngineSpec
+
+Figures = dict[str, Any]
+
+
+def train_character(recipe: Recipe, run: RunFolder) -> Figures:
+    """The experiences, and the models that learned from them."""
+    return train_stage(recipe.character, recipe.models.assistant, Place(run.root), recipe.seed)
+
+
+def interview(recipe: Recipe, run: RunFolder) -> Figures:
+    """Probes, interviews and judgements; writes `character.html`."""
+    place = Place(run.root)
+    base, life = recipe.models.assistant, recipe.character.life
+    figures = interview_stage(recipe.interview, life, base, place, interviewer(recipe, run))
+    write_page(run.root / "character.html", run.metrics().get("character", {}), figures)
+    return figures
+
+
+def interviewer(recipe: Recipe, run: RunFolder) -> EngineSpec:
+    """Who goes on asking: the run's UserGPT where there is one, else its base, prompted."""
+    spec = recipe.user_engine(run.user_model, run.logs)
+    if spec.model != str(run.user_model) or run.user_model.is_dir():
+        return spec
+    name = f"{recipe.models.user} prompted as a user"
+    return EngineSpec(model=recipe.models.user, opens="user", name=name, log_dir=run.logs)
