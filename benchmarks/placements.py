@@ -17,8 +17,9 @@ from benchmarks.meter import Meter, watch_steps
 from benchmarks.workload import Work
 from usersim.checkpoints import resolve_checkpoint
 from usersim.conversation import Role
-from usersim.engines import CPU_GROUP, EngineSpec, open_engine
+from usersim.engines import EngineSpec, open_engine
 from usersim.engines.vllm_engine import VllmEngine
+from usersim.engines.vllm_host import gate_of
 
 RANK = 16
 SHARE = 4
@@ -93,7 +94,7 @@ async def _measured(engines: dict[Role, VllmEngine], work: Work) -> dict[str, fl
     hosts = {id(e.host): e.host for e in engines.values()}.values()
     try:
         meter = Meter([pid for host in hosts for pid in host.pids])
-        await ours(Arena(engines, work), CPU_GROUP)
+        await ours(Arena(engines, work), gate_of(EngineSpec(), on_cpu=True).group)
         reading = meter.read(work.tokens, work.slots)
     finally:
         for engine in engines.values():

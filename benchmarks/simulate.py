@@ -29,6 +29,7 @@ from benchmarks.placements import compare_placements
 from benchmarks.workload import Work
 from usersim.conversation import Role
 from usersim.engines import CPU_GROUP, EngineSpec
+from usersim.engines.vllm_host import gate_of
 
 BARS = {"crowded": 0.95, "spare": 0.90, "occupancy": 0.94}
 PARTS = ("all", "efficiency", "placements", "peers")
@@ -117,12 +118,13 @@ async def efficiency(options: argparse.Namespace) -> None:
                 continue
             arena = Arena(engines, work)
             core: dict[str, Contestant] = {
-                OURS: partial(ours, group=CPU_GROUP),
+                OURS: partial(ours, group=gate_of(EngineSpec(), on_cpu=True).group),
                 A: oracle_prompts,
                 B: oracle_long,
             }
             if work is spare:
                 core["ours, no groups"] = partial(ours, group=1)
+                core["ours, in groups"] = partial(ours, group=CPU_GROUP)
             readings = await race(arena, core, options.repeat)
             beside: dict[str, Contestant] = {
                 "lock step, in chunks": partial(lock_step, at_once=work.slots),

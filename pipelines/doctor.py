@@ -18,6 +18,7 @@ from pipelines.machine import (
     package_version,
     providers,
 )
+from usersim.cores import has_tiles
 from usersim.engines import CPU_GROUP, EngineSpec
 
 State = Literal["ok", "note", "warning", "missing"]
@@ -190,8 +191,11 @@ def engine_knobs() -> dict[str, str]:
         " each other; more cores are better used by more engines (replicas)",
         "kv cache": f"{gib:g} GiB an engine (engines.*.kv_cache_gb): {_kv_tokens(gib):,} tokens of"
         f" a 135M model, for {spec.max_num_seqs} turns at once (max_num_seqs) and their prefixes",
-        "prefill": f"new turns enter {CPU_GROUP} at a time while there are slots to spare"
-        " (engines.*.group): steps that mix prompts into decoding are dear on a CPU",
+        "prefill": "new turns enter at once (engines.*.group): with AMX a step that mixes prompts"
+        " into decoding costs no more than its tokens"
+        if has_tiles()
+        else f"new turns enter {CPU_GROUP} at a time while there are slots to spare"
+        " (engines.*.group): without AMX steps that mix prompts into decoding are dear",
     }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 LOOK_S = 0.5  # how long the machine is watched
 STAT = Path("/proc/stat")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def free_cores() -> int:
@@ -23,6 +24,14 @@ def free_cores() -> int:
         return int(wanted)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, round((cores or 1) * idle_share()))
+
+
+def has_tiles() -> bool:
+    """Whether the CPU multiplies matrices by tiles (Intel AMX); False where nobody says."""
+    try:
+        return " amx_tile" in CPUINFO.read_text(encoding="utf-8")
+    except OSError:
+        return False
 
 
 def idle_share() -> float:

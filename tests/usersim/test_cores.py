@@ -42,3 +42,12 @@ def test_where_the_load_is_not_told_all_cores_are_free(counters):
 def test_the_person_decides(counters, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert cores.free_cores() == 3
+
+
+def test_tile_instructions_are_read_off_the_machine(monkeypatch, tmp_path):
+    for flags, has in (("fpu amx_bf16 amx_tile", True), ("fpu avx512f avx512_bf16", False)):
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+        monkeypatch.setattr("usersim.cores.CPUINFO", tmp_path / "cpuinfo")
+        assert cores.has_tiles() is has
+    monkeypatch.setattr("usersim.cores.CPUINFO", tmp_path / "absent")
+    assert not cores.has_tiles()

@@ -14,7 +14,8 @@ from usersim.errors import InputError
 from usersim.settings import Settings
 
 CPU_GROUP = 32
-"""Turns that a CPU engine with slots to spare admits together, unless a spec says otherwise."""
+"""Turns that an engine on a CPU without tile instructions admits together while it has slots to
+spare, unless a spec says otherwise."""
 Determinism = Literal["text", "plan"]
 """What a second run of the same plan gives: the same text, or the same plan and other words."""
 

@@ -27,8 +27,11 @@ def test_an_adapter_that_vllm_cannot_take_is_refused(tmp_path):
         lora_arguments([adapter(tmp_path / "a", 1024)])
 
 
-def test_groups_are_for_the_cpu_and_for_who_asks():
+def test_groups_are_for_the_cpu_and_for_who_asks(monkeypatch):
+    monkeypatch.setattr("usersim.engines.vllm_host.has_tiles", lambda: False)
     assert gate_of(EngineSpec(), on_cpu=False).group == 1
     assert gate_of(EngineSpec(), on_cpu=True).group > 1
+    monkeypatch.setattr("usersim.engines.vllm_host.has_tiles", lambda: True)
+    assert gate_of(EngineSpec(), on_cpu=True).group == 1
     assert gate_of(EngineSpec(group=5), on_cpu=False).group == 5
     assert gate_of(EngineSpec(group=5, max_num_seqs=3), on_cpu=True).group == 3
