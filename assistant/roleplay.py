@@ -17,12 +17,11 @@ from usersim.checkpoints import resolve_checkpoint
 from usersim.errors import InputError
 from usersim.files import read_conversations, write_json
 from usersim.perplexity import TargetScore, mean_nll, nll_difference, score_rows
-from usersim.personas.scenes import SceneSettings, read_scenes
-from usersim.personas.schema import Persona, read_personas, read_tables
+from usersim.personas.scenes import read_scenes, settings_for
+from usersim.personas.schema import Persona, read_personas
 from usersim.personas.script import Script, read_scripts
 from usersim.personas.script_rows import ScriptView, script_of, script_rows
 from usersim.personas.splitting import Split, split_by_character
-from usersim.personas.vocabulary import EMOTIONS, TOPICS
 from usersim.ranks import train_model
 from usersim.rows import Row, ViewSettings
 from usersim.sft import FitSettings, draw_rows, load_model, save_checkpoint
@@ -69,20 +68,11 @@ def _read_run(run: Path) -> Plays:
     """The cast and the kept sessions of a role-play run."""
     cast = run / "conversations" / "cast"
     people = {p.id: p for p in read_personas(cast / "personas.jsonl")}
-    more = _labels_of(cast / "scenes.jsonl")
-    scenes = {s.id: s for s in read_scenes(cast / "scenes.jsonl", more)}
+    path = cast / "scenes.jsonl"
+    scenes = {s.id: s for s in read_scenes(path, settings_for(path))}
     kept = run / "curated" if (run / "curated").is_dir() else run / "conversations"
     sessions = [c for path in sorted(kept.glob("part-*.parquet")) for c in read_conversations(path)]
     return Plays(people, [script_of(c, people, scenes) for c in sessions])
-
-
-def _labels_of(scenes: Path) -> SceneSettings:
-    """Settings that know the labels which a run added to the closed lists."""
-    rows = read_tables(scenes)
-    return SceneSettings(
-        more_topics=tuple(sorted({r["topic"] for r in rows} - set(TOPICS))),
-        more_emotions=tuple(sorted({r["emotion"] for r in rows} - set(EMOTIONS))),
-    )
 
 
 def train_roleplay(

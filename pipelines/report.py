@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines import charts, findings
 from pipelines import report_sections as sections
+from pipelines.roleplay_part import roleplay
 from pipelines.run_view import RunView, as_number, drawn, numbers_of, rejected_samples
 from usersim.conversation import Conversation
 from usersim.files import write_text
@@ -81,6 +82,7 @@ def render(view: RunView, surface: Context | None, surface_kept: Context | None)
         "speed": _speed(view),
         "clean": sections.cleanliness(view),
         "fidelity": sections.fidelity(view),
+        "roleplay": roleplay(view),
         "cost": sections.cost(view),
         "samples": sections.samples(view.kept or view.simulated),
         "rejected": rejected_samples(view.rejected, REJECTED_SAMPLES),

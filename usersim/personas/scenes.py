@@ -128,3 +128,12 @@ def write_scenes(path: Path, scenes: Iterable[Scene]) -> None:
 def read_scenes(path: Path, settings: SceneSettings | None = None) -> list[Scene]:
     """The scenes of a file. Raises InputError where one is not a scene."""
     return [Scene.from_row(row, settings or SceneSettings()) for row in read_tables(path)]
+
+
+def settings_for(path: Path) -> SceneSettings:
+    """Settings that know the labels which the makers of a file of scenes added to the lists."""
+    rows = read_tables(path)
+    return SceneSettings(
+        more_topics=tuple(sorted({str(r.get("topic")) for r in rows} - set(TOPICS))),
+        more_emotions=tuple(sorted({str(r.get("emotion")) for r in rows} - set(EMOTIONS))),
+    )
