@@ -113,7 +113,7 @@ def measure(options: FidelityOptions) -> dict[str, Any]:
         "user_model": model.name,
         "end_bias": model.end_bias,
         "reference": {"name": Path(options.reference).name, **people.reference.to_dict()},
-        "simulated": {"name": ours.name, **_counts(ours.persons)},
+        "simulated": {"name": ours.name, **_counts(ours.persons), "rejected": ours.rejected},
         "prompted": {"model": scores.base, "prompt": scores.prompt, **_counts(theirs)},
         "prompts_tried": scores.tried,
         "prompt_chosen_on": people.dev_name,

@@ -135,6 +135,8 @@ class Simulation:
     briefs: Mapping[str, Brief] = field(default_factory=dict)
     guards: Mapping[str, float] | None = None
     name: str = ""
+    rejected: int | None = None
+    """Conversations of the run of which no round was finished."""
 
 
 def read_simulation(path: Path, limit: int) -> Simulation:
@@ -153,8 +155,10 @@ def read_simulation(path: Path, limit: int) -> Simulation:
     persons = shuffled(persons_of(conversations))[:limit]
     metrics = read_json(run.metrics_file) if run.metrics_file.is_file() else {}
     whole = len(persons) == len(conversations)  # refusals are counted over the whole run only
-    guards = numbers_of((metrics.get("simulate") or {}).get("guards")) if whole else None
-    return Simulation(persons, _briefs(run, len(conversations)), guards, path.resolve().name)
+    talk = (metrics.get("simulate") or {}) if whole else {}
+    guards = numbers_of(talk["guards"]) if "guards" in talk else None
+    briefs = _briefs(run, len(conversations))
+    return Simulation(persons, briefs, guards, path.resolve().name, talk.get("rejected"))
 
 
 def _briefs(run: RunFolder, number: int) -> dict[str, Brief]:

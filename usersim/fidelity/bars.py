@@ -143,8 +143,14 @@ def _roles(table: Mapping[str, Any]) -> Iterator[Bar]:
     note = f"of turns that stand {confusion.get('value')}, of all that were drawn {attempts}"
     value = max(shares, default=None)
     yield _at_most("role confusion: share of turns", confusion, CONFUSION, value=value, note=note)
-    broken = found.get("broken_down")
-    yield _at_most("early stops and loops: share of conversations", broken, BROKEN_DOWN)
+    broken, value = found.get("broken_down") or {}, None
+    side = (table.get("about") or {}).get("simulated", {})
+    held, lost = side.get("conversations") or 0, side.get("rejected") or 0
+    if broken.get("value") is not None:
+        # One that broke down before its first answer was not even published.
+        value = round((broken["value"] * held + lost) / max(1, held + lost), 4)
+    name = "early stops and loops: share of conversations"
+    yield _at_most(name, broken, BROKEN_DOWN, value=value, note=f"{lost} had no round at all")
 
 
 def _endings(table: Mapping[str, Any]) -> Iterator[Bar]:

@@ -107,8 +107,8 @@ def _key(checkpoint: Path, rows: Sequence[Row]) -> str:
 
 def _rows(conversation: Conversation, chat: ChatFormat, context: Context, told: str) -> list[Row]:
     """Windows that show as much of the conversation, however much the model is told before it."""
-    room = context.view.window + len(chat.text_ids(told))
-    wider = context.view.model_copy(update={"window": room})
+    more = len(chat.text_ids(told)) - len(chat.text_ids(chat.default_system)) if told else 0
+    wider = context.view.model_copy(update={"window": context.view.window + more})
     return conversation_rows(conversation, chat, "user", wider, told)[: context.windows]
 
 

@@ -74,5 +74,13 @@ def test_a_test_on_too_few_conversations_is_no_proof():
     assert [holds for name, holds in found.items() if "AUC" in name] == [None] * 4
 
 
+def test_conversations_that_never_got_an_answer_broke_down_too():
+    found = table(broken=0.05)
+    found["about"]["simulated"] = {"conversations": 300, "rejected": 30}
+    bar = next(b for b in bars(found, {}) if "loops" in b.name)
+    assert bar.value == pytest.approx((15 + 30) / 330, abs=1e-3)
+    assert bar.holds is False
+
+
 def test_what_was_not_measured_is_not_known():
     assert {bar.holds for bar in bars({}, {})} == {None}

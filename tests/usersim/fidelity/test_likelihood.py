@@ -3,9 +3,11 @@ import math
 import pytest
 from made_talks import talks
 
+from usersim.chat_format import FREE_SYSTEM
 from usersim.fidelity.likelihood import (
     PROMPTS,
     Context,
+    _rows,
     perplexity_figures,
     playing_user,
     scored,
@@ -61,6 +63,21 @@ def test_every_user_turn_is_scored_once_whatever_the_model_is_told(tiny_checkpoi
         assert sorted(turns) == sorted({(c.id, n) for c in people for n in (0, 2, 4, 6)})
     assert [s.nll for s in found["a"]] != [s.nll for s in found["b"]]
     assert playing_user(tiny_checkpoint).opens == "user"
+
+
+def test_who_is_told_more_sees_as_much_of_the_conversation(chatml):
+    person = talks("r", 1, 1, turns=12)[0]
+    context = Context(view=ViewSettings(window=300, target_limit=64, context_limit=32), windows=99)
+    chat = chatml.playing("user", FREE_SYSTEM)
+    seen = [
+        [
+            len(row.input_ids) - len(told or FREE_SYSTEM)
+            for row in _rows(person, chat, context, told)
+        ]
+        for told in ("", *PROMPTS)
+    ]
+    assert len(seen[0]) > 2
+    assert all(other == seen[0] for other in seen)
 
 
 def test_scores_are_kept_and_one_person_is_not_most_of_them(tiny_checkpoint, tmp_path):
