@@ -87,7 +87,6 @@ def measure(options: FidelityOptions) -> dict[str, Any]:
     """
     from pipelines.fidelity_inputs import Names, RealPeople, UserModel
     from usersim.fidelity.measure import Material, MeasureSettings, measured
-    from usersim.fidelity.memory import TrainingTurns
     from usersim.fidelity.two_sample import TwoSampleSettings
 
     model = UserModel.named(options.user_model)
@@ -104,7 +103,7 @@ def measure(options: FidelityOptions) -> dict[str, Any]:
         bias={"user_model": model.end_bias},
         briefs=ours.briefs,
         guards=ours.guards,
-        training=TrainingTurns(people.training) if people.training else None,
+        training=people.training,
     )
     settings = MeasureSettings(two_sample=TwoSampleSettings(splits=options.splits))
     table = measured(material, settings)

@@ -115,7 +115,9 @@ def _two_sample(table: Mapping[str, Any]) -> Iterator[Bar]:
             floor, value = one.get("floor"), one.get("auc")
             bound = None if floor is None else round(floor + AUC_ABOVE_FLOOR, 4)
             below = None if value is None or bound is None else value <= bound
-            few = "" if enough else f"needs {FEWEST_CONVERSATIONS} conversations on both sides"
+            few = f"floor of {one.get('floor_of')}, {one.get('floor_persons')} persons a side"
+            if not enough:
+                few += f"; needs {FEWEST_CONVERSATIONS} conversations on both sides"
             yield Bar(
                 f"two-sample AUC, {name}, {part} turns", value, bound,
                 below if enough else None, one.get("low"), one.get("high"), floor,

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from usersim.briefs import Brief
+from usersim.conversation import Conversation
 from usersim.fidelity.compliance import DEFINITIONS as COMPLIANCE
 from usersim.fidelity.compliance import condition_figures, intent_figures
 from usersim.fidelity.designs import DEFINITIONS
@@ -59,7 +60,8 @@ class Material:
     """What simulated conversations were told, by id."""
     guards: Mapping[str, float] | None = None
     """Refused turns by `role:reason`."""
-    training: TrainingTurns | None = None
+    training: Sequence[Conversation] = ()
+    """Conversations of the people that the model learned from."""
 
 
 def measured(material: Material, settings: MeasureSettings | None = None) -> dict[str, Any]:
@@ -125,7 +127,7 @@ def _told_apart(material: Material, settings: TwoSampleSettings) -> dict[str, An
     cap = settings.max_turns or _cap(material)
     wanted = settings.model_copy(update={"max_turns": cap})
     real, simulated = conversations_of(material.real), conversations_of(material.simulated)
-    table = two_sample(real, simulated, wanted, person_of)
+    table = two_sample(real, simulated, wanted, person_of, material.training)
     if material.prompted:
         alone = wanted.model_copy(update={"splits": 0, "words": 5})
         theirs = two_sample(real, conversations_of(material.prompted), alone, person_of)
@@ -158,7 +160,7 @@ def _memorised(material: Material) -> dict[str, Any] | None:
     sides = material.simulated, material.real, material.prompted
     table: dict[str, Any] = {"openers": None, "turns": None, "longest": None}
     if material.training:
-        table |= memory_figures(*sides, material.training)
+        table |= memory_figures(*sides, TrainingTurns(material.training))
     return table | {"personal_data": personal_figures(*sides)}
 
 

@@ -39,10 +39,11 @@ DEFINITIONS = {
     "auc": "area under the ROC curve of a classifier that tells simulated from real turns, "
     "cross-validated by person; 0.5 is chance. Pairs are compared within folds. low, high: "
     "bootstrap over the persons who are scored; what was learned from the others is held fixed",
-    "floor": "the same between two halves of the real people, mean over splits by a stable hash "
-    "(low, high: smallest and largest)",
-    "auc_at_floor_size": "simulated against one half of the real people, as many persons a side as "
-    "the floor has, mean over the same splits",
+    "floor": "the same of real people against real people, mean over splits (low, high: smallest "
+    "and largest). floor_of `others`: against as many other real people as are simulated; "
+    "`halves`: between two halves of the real people. Below 0.5 is no mistake: what one side has "
+    "more of by chance in training, it has less of in the fold that is asked about",
+    "auc_at_floor_size": "simulated against real with as many persons a side as the floor has",
     "excess": "auc_at_floor_size - floor",
     "words": "words and pairs of words by how many persons use them; z: log odds ratio over its "
     f"standard error (Jeffreys' {PRIOR} added to each count), above 0 where simulated users say it "
@@ -69,23 +70,32 @@ def two_sample(
     simulated: Sequence[Conversation],
     settings: TwoSampleSettings | None = None,
     person_of: Mapping[str, str] | None = None,
+    others: Sequence[Conversation] = (),
 ) -> dict[str, Any]:
     """How well `simulated` user turns can be told from `real` ones, JSON-able.
 
     Returns `first` and `later` (of the turns), each with `real_turns`, `simulated_turns`,
     `real_persons`, `simulated_persons`, for every classifier `auc`, `low`, `high`, `floor`,
-    `floor_low`, `floor_high`, `floor_persons`, `auc_at_floor_size`, `excess` (None where a side has
-    fewer than 20 such turns), and `words` with `too_often` and `too_seldom`; and `definitions`.
+    `floor_low`, `floor_high`, `floor_persons`, `floor_of`, `auc_at_floor_size`, `excess` (None
+    where a side has fewer than 20 such turns), and `words` with `too_often` and `too_seldom`; and
+    `definitions`.
 
     `person_of` maps ids of real conversations to the person who held it; without it each
-    conversation is a person's own. Raises InputError when a side is empty.
+    conversation is a person's own. `others` are more real people (those a model learned from will
+    do): with enough of them the floor is of the comparison's own size, else it is of halves of
+    `real`. Raises InputError when a side is empty.
     """
     chosen = settings or TwoSampleSettings()
     simulated_persons, real_persons = persons_of(simulated), persons_of(real, person_of)
     check_sides(simulated_persons, real_persons)
     # Folds take every n-th person: the order must be chance, which ids as such need not be.
-    sides = shuffled(simulated_persons), shuffled(real_persons)
-    parts = [Part(*sides, chosen, name) for name in PARTS]
+    sides = {
+        "simulated": shuffled(simulated_persons),
+        "real": shuffled(real_persons),
+        # Some have no later turn: twice as many as the splits need.
+        "others": shuffled(persons_of(others))[: 2 * chosen.splits * len(simulated_persons)],
+    }
+    parts = [Part(sides, chosen, name) for name in PARTS]
     steps = sum(part.steps for part in parts)
     with track("tell apart", total=steps, unit="trainings") as bar:
         found = {part.name: part.table(bar.advance) for part in parts}
@@ -105,18 +115,14 @@ class Part:
     """First turns, or later ones, of both sides."""
 
     def __init__(
-        self,
-        simulated: Sequence[Person],
-        real: Sequence[Person],
-        settings: TwoSampleSettings,
-        name: str,
+        self, sides: Mapping[str, Sequence[Person]], settings: TwoSampleSettings, name: str
     ) -> None:
         self.name, self.settings = name, settings
-        wanted = PARTS[name]
         self._texts: list[str] = []
         self._of: dict[tuple[str, str], list[int]] = {}
-        self.simulated = self._entered("simulated", simulated, wanted)
-        self.real = self._entered("real", real, wanted)
+        self.persons = {
+            side: self._entered(side, persons, PARTS[name]) for side, persons in sides.items()
+        }
 
     def _entered(
         self, side: str, persons: Sequence[Person], wanted: Callable[[Turn], bool]
@@ -131,13 +137,25 @@ class Part:
     @property
     def enough(self) -> bool:
         """Whether there are turns and persons enough on both sides to train and to test."""
-        sides = (self.rows("simulated", self.simulated), self.rows("real", self.real))
+        sides = self.all_rows("simulated"), self.all_rows("real")
         return all(len(s.texts) >= FEWEST_TURNS and s.persons >= self.settings.folds for s in sides)
 
     @property
     def steps(self) -> int:
         """Cross-validations to be done."""
-        return len(self.settings.classifiers) * (1 + 2 * self.settings.splits) if self.enough else 0
+        each = 1 if self.has_others else 2
+        trials = 1 + each * self.settings.splits
+        return len(self.settings.classifiers) * trials if self.enough else 0
+
+    @property
+    def has_others(self) -> bool:
+        """Whether there are other real people enough for a floor of the comparison's size."""
+        needed = self.settings.splits * len(self.persons["simulated"])
+        return 0 < needed <= len(self.persons["others"])
+
+    def all_rows(self, side: str) -> Rows:
+        """Where the texts of a side stand."""
+        return self.rows(side, self.persons[side])
 
     def rows(self, side: str, persons: Sequence[Person]) -> Rows:
         """Where the texts of these persons of a side stand."""
@@ -149,7 +167,7 @@ class Part:
 
     def table(self, advance: Callable[[], None]) -> dict[str, Any]:
         """The part's figures."""
-        simulated, real = self.rows("simulated", self.simulated), self.rows("real", self.real)
+        simulated, real = self.all_rows("simulated"), self.all_rows("real")
         table: dict[str, Any] = {
             "real_turns": len(real.texts),
             "simulated_turns": len(simulated.texts),
@@ -169,16 +187,36 @@ class Part:
         whole = Trial(classifier, simulated, real, self.settings.folds)
         value, low, high = whole.auc_with_interval()
         advance()
+        table: dict[str, Any] = {"auc": value, "low": low, "high": high}
+        if self.has_others:
+            return table | self._floor_of_others(classifier, real, value, advance)
+        return table | self._floor_of_halves(classifier, advance)
+
+    def _floor_of_others(
+        self, classifier: Classifier, real: Rows, value: float | None, advance: Callable[[], None]
+    ) -> dict[str, Any]:
+        size, floors = len(self.persons["simulated"]), []
+        for number in range(self.settings.splits):
+            group = self.persons["others"][number * size : (number + 1) * size]
+            rows = self.rows("others", group)
+            floors.append(Trial(classifier, rows, real, self.settings.folds).auc())
+            advance()
+        return _floor(floors, [value], size) | {"floor_of": "others"}
+
+    def _floor_of_halves(
+        self, classifier: Classifier, advance: Callable[[], None]
+    ) -> dict[str, Any]:
         floors: list[float | None] = []
         matched: list[float | None] = []
-        size = matched_size(simulated.persons, real.persons)
+        simulated, real = self.persons["simulated"], self.persons["real"]
+        size = matched_size(len(simulated), len(real))
         for salt in range(self.settings.splits if size >= self.settings.folds else 0):
-            left, right = (self.rows("real", half[:size]) for half in halves(self.real, salt))
-            drawn = self.rows("simulated", shuffled(self.simulated, salt)[:size])
+            left, right = (self.rows("real", half[:size]) for half in halves(real, salt))
+            drawn = self.rows("simulated", shuffled(simulated, salt)[:size])
             for rows, results in ((left, floors), (drawn, matched)):
                 results.append(Trial(classifier, rows, right, self.settings.folds).auc())
                 advance()
-        return {"auc": value, "low": low, "high": high} | _floor(floors, matched, size)
+        return _floor(floors, matched, size) | {"floor_of": "halves"}
 
     def _words(self, simulated: Rows, real: Rows) -> dict[str, list[TellingWord]]:
         said = [self._said(rows) for rows in (simulated, real)]

@@ -92,6 +92,17 @@ def test_a_text_cannot_name_its_side():
     assert found["first"]["fasttext"]["auc"] < 0.7
 
 
+def test_with_other_people_the_floor_is_of_the_size_of_the_comparison():
+    settings = TwoSampleSettings(splits=2, folds=2, classifiers=("linear",))
+    sides = talks("r", 30, 1), talks("s", 30, 2)
+    found = two_sample(*sides, settings, others=talks("o", 120, 3))["first"]["linear"]
+    assert (found["floor_of"], found["floor_persons"]) == ("others", 30)
+    assert found["auc_at_floor_size"] == found["auc"]
+    assert abs(found["excess"]) < 0.2
+    few = two_sample(*sides, settings, others=talks("o", 20, 3))["first"]["linear"]
+    assert (few["floor_of"], few["floor_persons"]) == ("halves", 15)
+
+
 def test_too_few_turns_give_no_figure_and_no_side_is_an_error():
     found = two_sample(talks("r", 30, 1, turns=1), talks("s", 5, 2, turns=1), QUICK)
     assert found["first"]["linear"] is None
