@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 
 from assistant.characters.evidence import evidence
-from assistant.characters.interviews import Interview
+from assistant.characters.interviews import Interview, Said
 from assistant.characters.notebook import Notebook
 from assistant.characters.profile import Profile
 from assistant.characters.structured import Refused, read_answer, schema_of
@@ -46,7 +46,7 @@ ASKS: dict[Dimension, str] = {
 class Verdict(Settings):
     """What a judge answers."""
 
-    reason: str = Field(min_length=1, max_length=160, description="why, in one sentence")
+    reason: str = Field(min_length=1, max_length=120, description="why, in one sentence")
     score: Literal[1, 2, 3, 4, 5, 6, 7] = Field(description="1 is worst, 7 is best")
 
 
@@ -59,7 +59,12 @@ class JudgeSettings(Settings):
     )
     repeats: int = Field(2, ge=1, description="times that one reply is judged, each draw its own")
     paragraphs: int = Field(4, ge=1, description="paragraphs of evidence, found in the whole story")
-    max_tokens: int = Field(80, ge=16, description="tokens of a verdict")
+    max_tokens: int = Field(
+        160, ge=64, description="tokens of a verdict; its reason has 120 characters at most"
+    )
+    whole_only: bool = Field(
+        True, description="leave out replies that the token limit broke off; they are counted"
+    )
     temperature: float = Field(0.3, ge=0.0, le=2.0, description="0 makes repeats the same")
     concurrency: int = Field(32, ge=1, description="verdicts at once")
 
@@ -129,7 +134,14 @@ async def judge(
         counts = {"asked": book.asked, "remembered": book.remembered}
     kept, refused = _sorted_out(tasks, answers, engine.model)
     assert len(kept) + len(refused) == len(tasks)
+    replies = [reply for interview in interviews for reply in interview.replies]
+    counts["left_out_cut"] = sum(not _is_judged(reply, settings) for reply in replies)
     return kept, refused, counts | {"wanted": len(tasks), "read": len(kept)}
+
+
+def _is_judged(reply: Said, settings: JudgeSettings) -> bool:
+    """DC9: a reply that was cut is no fair answer to compare."""
+    return not settings.whole_only or reply.finish != "length"
 
 
 def _sorted_out(
@@ -157,6 +169,8 @@ def _tasks(
     tasks = []
     for number, interview in enumerate(interviews):
         for turn, reply in enumerate(interview.replies):
+            if not _is_judged(reply, settings):
+                continue
             dimensions: list[Dimension] = [d for d in settings.dimensions if d != "stability"]
             if turn:
                 dimensions.append("stability")

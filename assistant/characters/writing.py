@@ -29,7 +29,7 @@ from usersim.settings import Settings
 GROUNDED = 0.3
 """Share of the character's content words that must stand in the paragraph. A template's line has
 0.9 and more; a line about something else, of the same story, hardly ever 0.2."""
-MOST_TOKENS = 320
+MOST_TOKENS = 448  # six lines of 120 characters and their keys take about 300 in English
 CONCURRENT = 32
 
 
@@ -38,7 +38,7 @@ class Line(Settings):
 
     speaker: Literal["character", "other"]
     action: Literal["speaking", "thinking"]
-    text: str = Field(min_length=1, max_length=240)
+    text: str = Field(min_length=1, max_length=120)
 
 
 class Script(Settings):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -115,6 +116,17 @@ def test_all_malformed_answers_are_quarantined_and_the_rest_is_read(tmp_path):
     assert len(planted) > 100
     assert {r.reason for r in refused} == {"not_json", "wrong_fields", "out_of_range", "cut_off"}
     assert len(kept) + len(refused) == counts["wanted"] == 40 * 4 * 2
+
+
+def test_replies_that_were_cut_are_left_out_and_counted_unless_asked_for(tmp_path):
+    """DC9: one side's broken-off answers are not held against the other's whole ones."""
+    cut = interview("A whole one.")
+    cut = replace(cut, turns=(*cut.turns, Said("user", "And?"), Said("assistant", "It", "length")))
+    _, _, counts = judged(tmp_path / "a", [cut], repeating(verdict(3), "j"))
+    assert (counts["wanted"], counts["left_out_cut"]) == (8, 1)
+    every = SETTINGS.model_copy(update={"whole_only": False})
+    _, _, counts = judged(tmp_path / "b", [cut], repeating(verdict(3), "j"), every)
+    assert (counts["wanted"], counts["left_out_cut"]) == (8 + 10, 0)
 
 
 def test_judging_goes_on_where_it_stopped(tmp_path):

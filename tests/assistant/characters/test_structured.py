@@ -56,7 +56,7 @@ def test_nothing_breaks_the_reader(text):
     assert isinstance(found, Refused)
 
 
-@given(st.text(min_size=1, max_size=160), st.integers(1, 7))
+@given(st.text(min_size=1, max_size=120), st.integers(1, 7))
 def test_every_verdict_survives_its_json(reason, score):
     wanted = Verdict(reason=reason, score=score)
     assert read_answer(Completion(wanted.model_dump_json(), "stop"), Verdict) == wanted

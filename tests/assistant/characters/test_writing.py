@@ -25,7 +25,7 @@ def script_of(*lines):
 def faithful(messages):
     """What a good writer answers: the notes, in the first person."""
     notes = messages[-1].content.partition("Notes: ")[2].split("\n")[0]
-    said = first_person(notes, TAMSIN)[:200]
+    said = first_person(notes, TAMSIN)[:120]
     return script_of(("other", "speaking", "Tell me."), ("character", "speaking", said))
 
 
