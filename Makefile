@@ -70,5 +70,8 @@ bench-usergpt: setup ## How like people the UserGPT of RUN is: every bar beside 
 bench-simulate: setup ## Simulation's speed: the orchestration alone, then the engine against its oracles
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.orchestration
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate
+.PHONY: bench-filters
+bench-filters: setup ## The filters on turns marked by hand, their speed, and planted benchmark questions
+	@$(BIN)/python -m benchmarks.filters && $(BIN)/python -m benchmarks.decontamination
 clean: ## Remove the demo run
 	rm -rf runs/demo

@@ -7,14 +7,16 @@ can record a rule without applying it. Rules made for web pages (Gopher, C4, Fin
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from pipelines.evidence import EVIDENCE_RULES, Evidence
-from pipelines.repetition import duplicate_share, looping_tail, may_repeat, vocabulary, words_of
+from pipelines.repetition import duplicate_share, looping_tail, vocabulary, words_of
+from pipelines.turns import Look, looks_of
 from usersim import encoding, personal_data, phrases
 from usersim.conversation import Conversation
 from usersim.settings import Settings
@@ -37,6 +39,13 @@ class FilterSettings(Settings):
     )
     min_words_for_repetition: int = Field(
         50, ge=10, description="turns shorter than this are not tested for repeated runs"
+    )
+    max_short_duplicate_share: float = Field(
+        0.4,
+        gt=0,
+        le=1,
+        description="the same for shorter turns from 20 words on, in 3-word runs, digits left out; "
+        "0.15 % of real turns of that length are above",
     )
     max_loop_words: int = Field(
         12, ge=4, description="words that a unit of the same words may fill at the end of a turn"
@@ -102,6 +111,8 @@ class Verdict:
         return self.found is None
 
 
+SHORT_WORDS = 20
+"""Turns of fewer words may repeat themselves: choruses, counting, emphasis."""
 Rule = Callable[[Conversation, FilterSettings], str | None]
 
 
@@ -175,12 +186,13 @@ def assistant_asks(conversation: Conversation, _: FilterSettings) -> str | None:
     return _first(phrases.ASSISTANT_AS_USER, conversation.assistant_turns)
 
 
-def echo(conversation: Conversation, _: FilterSettings) -> str | None:
+def echo(conversation: Conversation, settings: FilterSettings) -> str | None:
     """A turn that only says what the other side has just said (five words or more)."""
-    texts = [words_of(m.content) for m in conversation.turns]
-    for position in range(1, len(texts)):
-        if len(texts[position]) >= 5 and texts[position] == texts[position - 1]:
-            return f"turn {position}: {' '.join(texts[position][:10])}"
+    for position, (before, here) in enumerate(pairwise(_looks(conversation, settings)), start=1):
+        if here.num_words >= 5 and here.content == before.content:
+            return (
+                f"turn {position}: {' '.join(words_of(conversation.turns[position].content)[:10])}"
+            )
     return None
 
 
@@ -198,16 +210,26 @@ def refusal(conversation: Conversation, settings: FilterSettings) -> str | None:
 
 def repetitive_turn(conversation: Conversation, settings: FilterSettings) -> str | None:
     """A turn that repeats itself: most of its 6-word runs occurred before, or its end loops."""
-    for position, message in enumerate(conversation.turns):
-        words = words_of(message.content)
-        if unit := looping_tail(words, settings.max_loop_words):
+    for position, look in enumerate(_looks(conversation, settings)):
+        message = conversation.turns[position]
+        if look.may_loop and (
+            unit := looping_tail(words_of(message.content), settings.max_loop_words)
+        ):
             return f"{message.role} turn {position} ends in a loop: {unit[:60]}"
-        long = len(words) >= settings.min_words_for_repetition
-        if not long or not may_repeat(message.content, 6, settings.max_duplicate_share):
-            continue
-        if (share := duplicate_share(words, 6)) > settings.max_duplicate_share:
-            return f"{message.role} turn {position}: {share:.0%} of 6-word runs repeated"
+        if look.may_repeat and (found := _repeats(words_of(message.content), settings)):
+            return f"{message.role} turn {position}: {found}"
     return None
+
+
+def _repeats(words: Sequence[str], settings: FilterSettings) -> str | None:
+    if len(words) >= settings.min_words_for_repetition:
+        share = duplicate_share(words, 6)
+        over = share > settings.max_duplicate_share
+        return f"{share:.0%} of 6-word runs repeated" if over else None
+    told = [word for word in words if not word.isdigit()]
+    share = duplicate_share(told, 3) if len(told) >= SHORT_WORDS else 0.0
+    over = share > settings.max_short_duplicate_share
+    return f"{share:.0%} of 3-word runs repeated" if over else None
 
 
 def repeated_turn(conversation: Conversation, settings: FilterSettings) -> str | None:
@@ -215,16 +237,22 @@ def repeated_turn(conversation: Conversation, settings: FilterSettings) -> str |
 
     Turns under four words do not count ("continue", "Sure!").
     """
+    looks = _looks(conversation, settings)
     limits = (
-        ("user", conversation.user_turns, settings.max_repeated_user_turns),
-        ("assistant", conversation.assistant_turns, settings.max_repeated_assistant_turns),
+        ("user", looks[::2], settings.max_repeated_user_turns),
+        ("assistant", looks[1::2], settings.max_repeated_assistant_turns),
     )
-    for role, texts, limit in limits:
-        said = [words for text in texts if len(words := words_of(text)) >= 4]
+    for role, turns, limit in limits:
+        said = [look.content for look in turns if look.num_words >= 4]
         repeats = len(said) - len(set(said))
-        if repeats > max(limit, settings.max_repeated_share * len(texts)):
-            return f"{role} repeats {repeats} of {len(texts)} turns"
+        if repeats > max(limit, settings.max_repeated_share * len(turns)):
+            return f"{role} repeats {repeats} of {len(turns)} turns"
     return None
+
+
+def _looks(conversation: Conversation, s: FilterSettings) -> list[Look]:
+    limits = (s.max_loop_words, s.min_words_for_repetition, s.max_duplicate_share, SHORT_WORDS)
+    return looks_of(conversation.turns, limits)
 
 
 def goodbye_loop(conversation: Conversation, settings: FilterSettings) -> str | None:

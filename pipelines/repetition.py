@@ -51,15 +51,6 @@ def duplicate_share(words: Sequence[str], length: int) -> float:
     return 1 - distinct / total
 
 
-def may_repeat(text: str, length: int, share: float) -> bool:
-    """Whether `duplicate_share` of the words can be above `share`, by the number of distinct ones.
-
-    Each distinct word begins one of the distinct runs, but for the words after the last run.
-    """
-    total = len(words_of(text)) - length + 1
-    return len(vocabulary(text)) - (length - 1) < (1 - share) * total
-
-
 def looping_tail(words: Sequence[str], max_words: int) -> str | None:
     """The unit that a text ends in, four times or more and over more than `max_words` words.
 

@@ -18,7 +18,11 @@ HEAVY = (
     "sklearn", "scipy",
 )  # fmt: skip
 # Loaded by vLLM inside the engine's own process only; loaded inside functions only.
-ELSEWHERE = {"usersim.engines.nucleus", "usersim.shingle_kernel"}
+ELSEWHERE = {  # loaded by vLLM in its own process, or inside functions only
+    "usersim.engines.nucleus",
+    "usersim.shingle_kernel",
+    "pipelines.repetition_kernel",
+}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 6
 
 

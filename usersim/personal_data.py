@@ -62,7 +62,11 @@ _PHONE = re.compile(
     r"|(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[.-])[2-9]\d\d[ .-]\d{4}"
     r")(?![\w/=]|[.-]\d)"
 )
-_FICTIONAL = re.compile(r"(?:^|\D)555\D{0,2}01\d\d$|555\D{0,2}\d{3}\D{0,2}\d{4}$")
+# Fictional numbers, and North America's free ones, which are companies'.
+_FICTIONAL = re.compile(
+    r"^\D{0,2}1?\D{0,2}8(?:00|88|77|66|55|44|33)\D"
+    r"|(?:^|\D)555\D{0,2}01\d\d$|555\D{0,2}\d{3}\D{0,2}\d{4}$"
+)
 _CARD = re.compile(
     r"(?<![\w.-])(?:(?:\d{4}[ -]?){3}\d{1,7}|3[47]\d{2}[ -]?\d{6}[ -]?\d{5})(?![\w-]|\.\d)"
 )
@@ -77,7 +81,7 @@ _TEST_CARDS = frozenset(
     }
 )
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b")
-_IP = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
+_IP = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w/-]|\.\d)")
 _EVERYBODYS_IP = frozenset({"8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "1.2.3.4"})
 _SSN = re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")
 _SECRET = re.compile(

@@ -38,28 +38,32 @@ LABEL = re.compile(r"(?:User|USER|Human|HUMAN|Assistant|ASSISTANT|AI|ChatGPT|Bot
 USER_LABELS = frozenset({"user", "human"})
 
 _MODEL = (
-    r"an? (?:AI\b(?: language)?|artificial intelligence\b(?: language)?|(?:large )?language)"
+    r"an? (?:text-based |virtual |conversational )?(?:computer program\b|AI\b(?: language)?|"
+    r"artificial intelligence\b(?: language)?|(?:large )?language)"
     r"(?: model| assistant| chatbot)?\b(?! expert| engineer| teacher)"
 )
 _MODEL_SIGNS = (
-    " an ai",
-    " a ai",
-    " a language",
-    " a large l",
-    " an artificial i",
-    " a artificial i",
-)
-SELF_NAMING = _any(rf"\bas {_MODEL}", rf"\bI(?:'m| am)(?: just| only| simply)? {_MODEL}")
+    " an ai", " a ai", " a language", " a large l", " an artificial", " a artificial", "text-based",
+    "computer program", " a virtual", " a conversational",
+)  # fmt: skip
+SELF_NAMING = _any(rf"\b(?:as|being) {_MODEL}", rf"\bI(?:'m| am)(?: just| only| simply)? {_MODEL}")
 
 _SORRY = r"(?:(?:I(?:'m| am)(?: really| very| so)? )?sorry|(?:I )?apologi[sz]e)"
 _CANNOT = (
     r"(?:I (?:can't|cannot|can not|am (?:not able|unable|not programmed)|won't|will not be able|"
     r"(?:do not|don't) have (?:access|the ability)|(?:could not|couldn't) (?:fulfil|comply|assist))"
-    r"|I'm (?:not able|unable))"
+    r"|I'm (?:not able|unable)|(?:do not|don't) have (?:access|the (?:ability|capability)))"
 )
 _HELP = r"(?:assist|help|provide|fulfil|comply|engage|generate|create|browse|access|support)"
 REFUSAL = _any(
-    rf"^\W*{_SORRY}[^.!?\n]{{0,60}}\b{_CANNOT}",
+    rf"^\W*{_SORRY}[^.!?\n]{{0,80}}\b{_CANNOT}",
+    r"^\W*(?:no\W+|unfortunately,? |sorry,? |due to [^.!?\n]{0,40}, )"
+    r"I(?:'m| am) (?:unable|not able) to\b",
+    r"^\W*I(?:'m| am) (?:unable|not able) to\b",
+    r"^\W*I (?:won't|will not) (?:write|help|do|provide|share|give|create|assist|answer)\b",
+    r"^\W*(?:that|this|it)(?:'s| is)n?(?:'t| not)? (?:not )?something I (?:can|am|feel)\b",
+    r"^[^.!?\n]{0,60}\bagainst my (?:guidelines|policy|policies|programming|principles)\b",
+    r"^\W*no\W+I (?:can't|cannot)\W",
     rf"^\W*(?:unfortunately,? )?{_CANNOT}\b[^.!?\n]{{0,30}}\b{_HELP}",
 )
 
@@ -67,6 +71,7 @@ REFUSAL = _any(
 # a machine; what matches among real people is nearly all pasted answers.
 _USER_NAMES_ITSELF = _any(rf"(?:^|[.!?\n]\s*|sorry,? but )as {_MODEL},? I\b")
 _ASSISTANT_OPENING = _any(
+    r"\W*(?:great|excellent) question[!.]",
     rf"\W*I(?:'m| am) (?:just )?{_MODEL}",
     r"\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?here(?:'s| is| are)\b",
     r"\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?I"
@@ -81,7 +86,7 @@ _ASSISTANT_OPENING = _any(
 )
 CLOSING_OFFER = _any(
     r"is there anything else (?:I can|you(?:'d| would) like)[^\n]{0,80}$",
-    r"how (?:else )?(?:can|may) I (?:help|assist) you[^\n]{0,80}$",
+    r"how (?:else )?(?:can|may) I (?:help|assist) you[^\n]{0,20}$",
     r"let me know if you have any (?:other|more|further)[^\n]{0,80}$",
     r"let me know if you need (?:any )?(?:further|more|other|anything)[^\n]{0,80}$",
     r"(?:I hope (?:this|that) helps|feel free to (?:ask|reach out))[^\n]{0,80}$",
@@ -99,7 +104,7 @@ REQUEST = _any(
 # The assistant in the user's voice. Questions back ("Could you tell me more about ...?", "Can you
 # please provide more context?") are good answers and are not caught.
 _WORK = (
-    r"(?:write|rewrite|explain|summari[sz]e|translate|make|create|generate|list|show me|"
+    r"(?:write|rewrite|explain|summari[sz]e|translate|make(?! sure)|create|generate|list|show me|"
     r"give me(?! (?:some|more|any|an example|a bit|the (?:text|details?|context)))|"
     r"help me|tell me (?:how|what|why|a)\b(?! you| your| kind| type| specific))"
 )
@@ -108,7 +113,7 @@ ASSISTANT_AS_USER = _any(
     rf"^\W*please {_WORK}",
     r"^\W*(?:please )?(?:explain to|tell) me\b(?! more)",
     r"^\W*I want you to\b",
-    r"^\W*how (?:do|can|should) I\b(?! help| assist)",
+    r"^\W*how (?:do|can|should) I\b(?! help| assist| know)",
     r"^\W*(?:thanks|thank you)(?: so much| very much)? for (?:your|the) "
     r"(?:help|answer|explanation|advice|suggestions?|tips)\b",
 )

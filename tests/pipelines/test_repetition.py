@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.repetition import _WORD, duplicate_share, looping_tail, may_repeat, words_of
+from pipelines.repetition import _WORD, duplicate_share, looping_tail, words_of
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "dog"]), max_size=60)
 
@@ -19,11 +19,6 @@ def test_distinct_runs_have_no_duplicate_share_and_copies_have_much():
 @given(st.text() | st.text(alphabet="aB_9 .\u2019\u2014éßİÀ\u0301\u4f60\u00b2\u3000\x1c\x85"))
 def test_the_short_way_gives_the_same_words(text):
     assert words_of(text) == tuple(_WORD.findall(text.casefold()))
-
-
-@given(WORDS, st.sampled_from([0.1, 0.5, 0.9]))
-def test_what_cannot_repeat_by_its_distinct_words_does_not(words, share):
-    assert may_repeat(" ".join(words), 6, share) or duplicate_share(words, 6) <= share
 
 
 @given(WORDS, st.integers(1, 6))
