@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,7 +129,8 @@ def serve(
     if dry_run:
         typer.echo(" ".join(command))
         return
-    program = shutil.which(command[0])
+    own = Path(sys.executable).with_name(command[0])  # of this environment, active or not
+    program = str(own) if own.is_file() else shutil.which(command[0])
     if program is None:
         raise WorldError("vLLM's command is not installed: run `make setup`")
     os.execv(program, command)  # noqa: S606 - a program of ours with checked arguments

@@ -27,8 +27,8 @@ def interview(recipe: Recipe, run: RunFolder) -> Figures:
 
 def interviewer(recipe: Recipe, run: RunFolder) -> EngineSpec:
     """Who goes on asking: the run's UserGPT where there is one, else its base, prompted."""
-    spec = recipe.user_engine(run.user_model, run.logs)
-    if spec.model != str(run.user_model) or run.user_model.is_dir():
-        return spec
+    spec, own = recipe.user_engine(run.user_model, run.logs), recipe.engines.user
+    if own.model or own.kind != "vllm" or run.user_model.is_dir():
+        return spec.model_copy(update={"shared": False})  # nobody else is on this engine
     name = f"{recipe.models.user} prompted as a user"
     return EngineSpec(model=recipe.models.user, opens="user", name=name, log_dir=run.logs)

@@ -1,0 +1,27 @@
+"""Who goes on asking in an interview: the run's UserGPT, a named engine, or its base prompted."""
+
+from pipelines.characters import interviewer
+from pipelines.recipe import Recipe
+from pipelines.run_folder import RunFolder
+
+
+def test_the_runs_own_user_asks_and_without_one_its_base_does(tmp_path):
+    recipe, run = Recipe.checked({}, "test"), RunFolder(tmp_path)
+    without = interviewer(recipe, run)
+    assert (without.model, without.opens) == (recipe.models.user, "user")
+    assert "prompted" in without.display_name
+    run.user_model.mkdir(parents=True)
+    own = interviewer(recipe, run)
+    assert own.model == str(run.user_model)
+    assert own.display_name == f"usergpt-{recipe.models.user}"
+    named = {"engines": {"user": {"kind": "endpoint", "model": "x", "url": "http://127.0.0.1:1"}}}
+    assert interviewer(Recipe.checked(named, "test"), run).kind == "endpoint"
+
+
+def test_an_engine_that_was_to_be_shared_is_opened_alone(tmp_path):
+    table = {"engines": {"placement": "one_engine"}}
+    recipe, run = Recipe.checked(table, "test"), RunFolder(tmp_path)
+    assert interviewer(recipe, run).adapter == ""
+    run.user_model.mkdir(parents=True)
+    spec = interviewer(recipe, run)
+    assert (spec.shared, spec.adapter) == (False, str(run.user_model / "adapter"))
