@@ -135,7 +135,7 @@ class Persona(Aspects):
     @property
     def id(self) -> str:
         """The same for the same person: the name, and 8 hex digits of everything."""
-        name = re.sub(r"\W+", "-", self.personal.name.casefold()).strip("-") or "persona"
+        name = re.sub(r"\W+", "-", self.personal.name.casefold())[:60].strip("-") or "persona"
         return f"{name}-{fingerprint(self.model_dump(mode='json'))[:8]}"
 
     @property

@@ -109,7 +109,8 @@ def _records(path: Path, found: Imported) -> Iterator[Any]:
     if not path.exists():
         found.refuse(path.name, "missing_file", "the character has no such file", str(path.name))
         return
-    text, place, decoder = path.read_text(encoding="utf-8"), 0, json.JSONDecoder()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    place, decoder = 0, json.JSONDecoder()
     while place < len(text):
         rest = text[place:]
         place += len(rest) - len(rest.lstrip())
@@ -117,7 +118,7 @@ def _records(path: Path, found: Imported) -> Iterator[Any]:
             return
         try:
             value, place = decoder.raw_decode(text, place)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             found.refuse(path.name, "not_json", str(error), text[place : place + 200])
             return
         yield from value if isinstance(value, list) and _is_rows(value) else [value]

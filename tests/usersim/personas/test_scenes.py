@@ -61,6 +61,18 @@ def ada_alone():
     return make_personas(FactorySettings(number=1)).personas
 
 
+def test_long_and_braced_words_make_scenes_too(ada):
+    odd = ada.model_copy(
+        update={
+            "aspiration": "{see} {0} " + "x" * 180,
+            "personal": ada.personal.model_copy(update={"name": "N" * 200}),
+        }
+    )
+    scenes = make_scenes([odd], SceneSettings(each=30))
+    assert all(len(s.background) <= 200 for s in scenes)
+    assert {s.persona_id for s in scenes} == {odd.id}
+
+
 def test_a_label_of_ones_own_can_be_added(ada_alone):
     settings = SceneSettings(each=4, more_emotions=("homesick",), emotions={"homesick": 1})
     scenes = make_scenes(ada_alone, settings)

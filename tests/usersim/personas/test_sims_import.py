@@ -119,6 +119,15 @@ def test_objects_written_one_after_another_are_read_and_a_torn_end_is_told(layou
     assert ("generated_agent_dialogue_Tilda_Quick.json", "not_json") in reasons_of(found)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe{", b"[" * 100_000, b"[1, 2", b"{'a': 1}"])
+def test_a_file_that_is_no_json_is_told_and_stops_nothing(layout, content):
+    path = layout / "dialogue/generated_agent_dialogue_Tilda_Quick.json"
+    path.write_bytes(content)
+    found = read_simschat(layout)
+    assert (path.name, "not_json") in reasons_of(found)
+    assert found.scripts == []
+
+
 def test_a_missing_file_and_a_strange_folder_are_told(layout, tmp_path):
     (layout / "interview/generated_agent_interview_Tilda_Quick.json").unlink()
     assert "missing_file" in {reason for _, reason in reasons_of(read_simschat(layout))}
