@@ -235,7 +235,8 @@ class Work:
         if not number:
             self.left_out[point] = "not asked for"
             return []
-        settings, spec, assistant = speaking(self._model, number, self._options.assistant)
+        few = min(number, self._options.limit)
+        settings, spec, assistant = speaking(self._model, few, self._options.assistant)
         if told:
             settings = settings.model_copy(update={"end_bias": 0.0})
             if spec.kind == "vllm":

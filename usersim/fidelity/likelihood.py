@@ -93,7 +93,20 @@ def scored(
         found[name] = score_rows(model, rows, chat.end_of_conversation_id, f"score, {name[:28]}")
         if path:
             write_json(path, [astuple(score) for score in found[name]])
+    del model
+    _give_memory_back()
     return found
+
+
+def _give_memory_back() -> None:
+    """A GPU's too: engines that are started next ask how much of it is free."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _key(checkpoint: Path, rows: Sequence[Row]) -> str:
