@@ -52,6 +52,7 @@ def placements(work: Work, model: str, adapters: tuple[str, str]) -> dict[str, A
 
     def spec(role: Role, **changed: Any) -> EngineSpec:
         given = {"model": model, "opens": role, "name": role, "max_num_seqs": work.slots}
+        given["context_tokens"] = work.context
         return EngineSpec(**given | changed)
 
     def shared(**by_role: str) -> dict[Role, VllmEngine]:

@@ -38,7 +38,7 @@ OURS, A, B = "ours", "oracle A: prompts known", "oracle B: one long generation"
 
 def specs(work: Work, model: str) -> dict[Role, EngineSpec]:
     """Both roles as speakers on one engine of one thread."""
-    common = EngineSpec(model=model, max_num_seqs=work.slots, context_tokens=2048)
+    common = EngineSpec(model=model, max_num_seqs=work.slots, context_tokens=work.context)
     return {
         role: common.model_copy(update={"opens": role, "name": role})
         for role in ("user", "assistant")

@@ -7,17 +7,26 @@ says under such a rule is noise, so the orchestration gets a unique word in plac
 text, which its guards leave in peace, while prompts are made of what was really said.
 """
 
+import json
 import math
 import random
+import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from usersim.chat_format import load_tokenizer
+from usersim.checkpoints import resolve_checkpoint
 from usersim.conversation import Message
 from usersim.engine import Completion, Engine, Sampling
+from usersim.files import read_conversations
 from usersim.plan import Agenda, Plan, SimulateSettings
 
-SIGMA = 0.9
-"""Standard deviation of the logarithm of a turn's length in tokens, real people's turns."""
+SIGMA = 1.44
+"""Standard deviation of the logarithm of a turn's length in tokens: 6,240 turns of 1,000 people of
+the embedded data, median 17, mean 94 (`python -m benchmarks.workload PEOPLE.parquet`). The answers
+they got are longer and more alike: median 276, mean 310, 1.02."""
 LONGEST = 6.0
 """No turn is longer than so many times the mean: a context has an end."""
 SHORTEST = 2
@@ -27,7 +36,10 @@ SHARED_SYSTEM = Message("system", "A conversation between a person and an AI ass
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Conversations of `rounds` rounds, turns of `mean` tokens on average, `slots` at once."""
+    """Conversations of `rounds` rounds, `slots` turns at once.
+
+    Turns have `mean` tokens, before the longest ones are cut.
+    """
 
     conversations: int = 256
     rounds: int = 4
@@ -40,6 +52,11 @@ class Work:
         """As it stands in tables: `256 x 4 on 64`."""
         return f"{self.conversations} x {self.rounds} on {self.slots}"
 
+    @property
+    def context(self) -> int:
+        """Tokens that the longest conversation may have, and room for a round's settings."""
+        return 1024 + round(2 * self.rounds * (LONGEST * self.mean + 8))
+
     def settings(self) -> SimulateSettings:
         """The simulation that holds exactly these turns; more in flight than there are slots."""
         return SimulateSettings(
@@ -47,6 +64,7 @@ class Work:
             max_rounds=self.rounds,
             min_rounds=self.rounds,
             concurrency=min(self.conversations, self.slots + self.slots // 2),
+            token_budget=self.context,
             assistant_system="",
             end_bias=0.0,
         )
@@ -120,3 +138,28 @@ def prescribed(sampling: Sampling, work: Work) -> Sampling:
     assert sampling.seed is not None
     length = work.length(sampling.seed)
     return replace(sampling, max_tokens=length, min_tokens=length, end_bias=0.0)
+
+
+def fitted(lengths: Sequence[int]) -> dict[str, float]:
+    """Mean and median length, and the standard deviation of its logarithm."""
+    logs = [math.log(length) for length in lengths]
+    return {
+        "turns": len(lengths),
+        "mean": round(statistics.mean(lengths), 1),
+        "median": statistics.median(lengths),
+        "sigma": round(statistics.pstdev(logs), 3),
+    }
+
+
+def main(people: Path, model: str = "smollm2-135m-instruct") -> None:
+    """Print how long real people's turns, and the answers to them, are in tokens."""
+    tokenizer = load_tokenizer(resolve_checkpoint(model))
+    conversations = read_conversations(people)[:1000]
+    for side in ("user", "assistant"):
+        turns = [text for c in conversations for text in getattr(c, f"{side}_turns")]
+        lengths = [len(ids) for ids in tokenizer(turns, add_special_tokens=False)["input_ids"]]
+        print(json.dumps({"side": side, **fitted([n for n in lengths if n])}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo/people/train.parquet"))
