@@ -31,6 +31,7 @@ def write_page(path: Path, made: Figures, asked: Figures) -> None:
             asked=asked,
             names=NAMES,
             answers=answers(asked),
+            protection=answers(asked, "unguarded"),
             probes=probe_rows(asked.get("probes", {})),
             refusals=refusal_rows(asked.get("refusals", {})),
             samples={name: samples(folder / name) for name in asked.get("refusals", {})},
@@ -39,10 +40,11 @@ def write_page(path: Path, made: Figures, asked: Figures) -> None:
     write_text(path, page)
 
 
-def answers(asked: Figures) -> list[tuple[str, str]]:
-    """The first lines of the page: what changed from the prompted base, with intervals."""
-    changes = asked.get("probes", {}).get("changes", {}).get("prompted_to_trained", {})
-    refused = asked.get("refusal_changes", {}).get("prompted_to_trained", {})
+def answers(asked: Figures, before: str = "prompted") -> list[tuple[str, str]]:
+    """What changed from another model to the trained character, with intervals."""
+    pair = f"{before}_to_trained"
+    changes = asked.get("probes", {}).get("changes", {}).get(pair, {})
+    refused = asked.get("refusal_changes", {}).get(pair, {})
     rows = [
         ("True statements likelier than false ones", changes.get("fact", {}).get("right")),
         ("Answers that hold a boundary likelier", changes.get("boundary", {}).get("right")),

@@ -33,6 +33,8 @@ def made(run: RunFolder, metrics: dict[str, Any]) -> list[str]:
         (run.user_model, made_by),
         (run.corpus, f"a corpus of {_at(metrics, 'curate', 'kept', default='some')} conversations"),
         (run.assistant_model, "an assistant, trained on that corpus"),
+        (run.root / "models" / "character", "a model that is somebody, trained on a life story"),
+        (run.root / "character.html", "that somebody beside its prompted base"),
         (run.report, "a page that shows how good all of it is"),
         (run.metrics_file, "every figure"),
     ]
@@ -43,7 +45,8 @@ def made(run: RunFolder, metrics: dict[str, Any]) -> list[str]:
 
 def figures(metrics: dict[str, Any]) -> list[str]:
     """Perplexity before and after, the share kept, and what the corpus does to the assistant."""
-    return [line for line in (_perplexity(metrics), _kept(metrics), _loss(metrics)) if line]
+    lines = (_perplexity(metrics), _kept(metrics), _loss(metrics), *_character(metrics))
+    return [line for line in lines if line]
 
 
 def conversation_lines(run: RunFolder) -> list[str]:
@@ -98,6 +101,14 @@ def _perplexity(metrics: dict[str, Any]) -> str:
         f"{before:.1f} -> {after:.1f}".ljust(18)
         + f"perplexity of UserGPT on people it never met ({_percent(after / before - 1)})"
     )
+
+
+def _character(metrics: dict[str, Any]) -> list[str]:
+    """What changed from the prompted base to the trained character."""
+    from pipelines.character_page import answers
+
+    found = answers(metrics.get("interview", {}))
+    return [f"{change.split(' [')[0]:<18}{title.lower()}, the character" for title, change in found]
 
 
 def _kept(metrics: dict[str, Any]) -> str:

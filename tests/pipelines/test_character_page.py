@@ -63,6 +63,15 @@ def test_what_a_model_said_is_escaped_and_nothing_is_loaded(page):
     assert "http" not in text.replace("http-equiv", "")
 
 
+def test_an_ablation_shows_what_protection_is_worth(page):
+    asked = figures()
+    assert 'id="protection"' not in page(asked)
+    asked["probes"]["changes"]["unguarded_to_trained"] = asked["probes"]["changes"][
+        "prompted_to_trained"
+    ]
+    assert page(asked).count("+25 points [+10, +40]") == 4 + 2
+
+
 def test_a_page_without_a_judge_has_no_judge(page):
     asked = figures()
     del asked["judged"]

@@ -77,3 +77,11 @@ def test_the_next_commands_can_be_typed_where_the_program_is_not_on_the_path(mon
     assert last_screen_module.program() == ".venv/bin/realchat"
     monkeypatch.setattr(last_screen_module.shutil, "which", lambda name: "/usr/bin/realchat")
     assert last_screen_module.program() == "realchat"
+
+
+def test_a_character_is_shown_beside_its_prompted_base():
+    change = {"right": {"low": 0.1, "mean": 0.25, "high": 0.4}}
+    probes = {"changes": {"prompted_to_trained": {"fact": change, "boundary": change}}}
+    found = figures({"interview": {"probes": probes}})
+    assert len(found) == 2
+    assert all(line.startswith("+25 points ") for line in found)
