@@ -191,14 +191,27 @@ def enrich(
 
 def measure(
     folder: Played,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Of the judge, as engine.kind=endpoint"),
+    ] = None,
+    judge: Annotated[
+        str, typer.Option(metavar="MODEL", help="Let a model name emotion and topic too.")
+    ] = "",
     debug: Debug = False,
 ) -> None:
     """Tell how far every condition was followed: emotion, topic, style, length, character."""
     from assistant.roleplay import read_plays
+    from pipelines.stage_process import quieten
     from usersim.personas.compliance import compliance
+    from usersim.personas.label_judge import LabelJudgeSettings, judge_labels
 
     plays = read_plays(folder)
     figures = compliance(plays.scripts, plays.people)
+    if judge:
+        quieten()
+        settings = _settings(LabelJudgeSettings, [*(overrides or ()), f"engine.model={judge}"])
+        figures["judge"] = {"model": judge, **judge_labels(settings, plays.scripts)}
     typer.echo(json.dumps(figures, ensure_ascii=False, indent=1))
 
 

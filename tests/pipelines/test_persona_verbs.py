@@ -32,9 +32,11 @@ def test_people_speak_and_think_in_their_scenes(tmp_path):
     told = ["--people", people, "--scenes", scenes, "--out", tmp_path / "o", "--number", 5]
     scripted = ["engine.kind=scripted", "engine.model=talkative", "parties=3"]
     done = realchat("interact", *told, *scripted)
-    assert (
-        json.loads(done.stdout)["scripts"] == len(read_scripts(tmp_path / "o/scripts.jsonl")) == 5
-    )
+    made = read_scripts(tmp_path / "o/scripts.jsonl")
+    assert json.loads(done.stdout)["scripts"] == len(made) == 5
+    measured = realchat("measure", tmp_path / "o", "--judge", "echo", "engine.kind=scripted")
+    figures = json.loads(measured.stdout)
+    assert (figures["scripts"], figures["judge"]["unread"]) == (5, {"not_json": 5})
 
 
 def test_data_in_another_layout_is_told(tmp_path):
