@@ -92,12 +92,15 @@ def signatures(
 
 
 def candidate_pairs(
-    signatures: "NDArray[np.uint32]", banding: Banding, most: int | None = None
+    signatures: "NDArray[np.uint32]",
+    banding: Banding,
+    most: int | None = None,
+    among: "NDArray[np.int64] | None" = None,
 ) -> "NDArray[np.int64]":
     """Pairs of rows that agree in a whole band, sorted, each once: those of `MinHashLSH`.
 
     With `most`, each row of a bucket is paired with the bucket's first so many rows only, which
-    bounds the work at rows x bands x most.
+    bounds the work at rows x bands x most. With `among`, sorted, only those rows are paired.
     """
     import numpy as np
 
@@ -106,8 +109,9 @@ def candidate_pairs(
     found = np.empty(0, dtype=np.uint64)
     for first in range(0, banding.num_perm, banding.rows):
         keys = kernel.band_keys(signatures, first, banding.rows)
-        found = np.union1d(found, pairs_of_keys(keys, most))
-    return unpacked(found)
+        compared = keys if among is None else keys[among]
+        found = np.union1d(found, pairs_of_keys(compared, most))
+    return unpacked(found) if among is None else among[unpacked(found)]
 
 
 def pairs_of_keys(keys: "NDArray[np.uint64]", most: int | None = None) -> "NDArray[np.uint64]":
@@ -216,9 +220,8 @@ def alike(
     first = first_of_same_sets(texts, shape, sketches)
     own = np.arange(len(texts))
     kept, repeats = own[first == own], own[first != own]
-    distinct = sketches.signatures[kept]
-    pairs = likely(distinct, candidate_pairs(distinct, bands, BUCKET), threshold)
-    found = verified(texts, shape, kept[pairs], threshold)
+    pairs = candidate_pairs(sketches.signatures, bands, BUCKET, kept)
+    found = verified(texts, shape, likely(sketches.signatures, pairs, threshold), threshold)
     same = np.column_stack([first[repeats], repeats])
     return Alike(
         np.concatenate([found.pairs, same]), np.concatenate([found.jaccard, np.ones(len(same))])
