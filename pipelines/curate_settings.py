@@ -8,7 +8,15 @@ from pipelines.balance import BalanceSettings
 from pipelines.decontamination import DecontaminationSettings
 from pipelines.dedup import DedupSettings
 from pipelines.filters import FilterSettings
-from pipelines.witnesses import ContaminationWitness, LanguageWitness, MemoryWitness, Witness
+from pipelines.witnesses import (
+    ContaminationWitness,
+    LanguageWitness,
+    MemoryWitness,
+    QualityWitness,
+    ScoreModels,
+    ToxicityWitness,
+    Witness,
+)
 from usersim.memorisation import MemorySettings
 from usersim.settings import Settings
 
@@ -21,6 +29,9 @@ class CurateSettings(Settings):
     )
     decontamination: DecontaminationSettings = Field(
         default_factory=DecontaminationSettings, description="benchmarks it may not hold"
+    )
+    models: ScoreModels = Field(
+        default_factory=ScoreModels, description="quality and toxicity models"
     )
     memory: MemorySettings = Field(
         default_factory=MemorySettings, description="what counts as repeating a training person"
@@ -44,6 +55,11 @@ def witnesses_of(settings: CurateSettings, people: Path | None = None) -> list[W
     witnesses: list[Witness] = [LanguageWitness()]
     if settings.decontamination.benchmarks:
         witnesses.append(ContaminationWitness(settings.decontamination))
+    if settings.models.quality:
+        witnesses.append(QualityWitness(Path(settings.models.quality)))
+    if settings.models.toxicity:
+        label = settings.models.toxicity_label
+        witnesses.append(ToxicityWitness(Path(settings.models.toxicity), label))
     if people is not None and (people / "train.parquet").is_file():
         witnesses.append(MemoryWitness(people, settings.memory))
     return witnesses

@@ -18,6 +18,7 @@ def add_to(app: typer.Typer, guarded: Guard) -> None:
     """Give the command its curation verbs."""
     app.command("gate")(guarded(gate))
     app.command("before-after")(guarded(before_after))
+    app.command("train-quality")(guarded(train_quality))
 
 
 def gate(
@@ -45,3 +46,20 @@ def before_after(
     from pipelines.before_after import before_after, markdown
 
     typer.echo(markdown(before_after(run)))
+
+
+def train_quality(
+    run: RunFolderPath,
+    out: Annotated[Path, typer.Option(help="The model's file; figures go beside it (.json).")],
+    kind: Annotated[
+        str,
+        typer.Option(help="users: people against simulated; answers: kept against rejected."),
+    ] = "users",
+    debug: Debug = False,
+) -> None:
+    """Train a fastText quality model on a run; print its held-out figures."""
+    import json
+
+    from pipelines.quality import train_quality
+
+    typer.echo(json.dumps(train_quality(run, kind, out), indent=2))

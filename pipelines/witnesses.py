@@ -5,7 +5,10 @@ A witness is loaded once and asked about batches; `pipelines.evidence` says what
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
+
+from pydantic import Field
 
 from pipelines.benchmark_sets import benchmark
 from pipelines.decontamination import Contamination, DecontaminationSettings
@@ -13,6 +16,8 @@ from usersim.conversation import Conversation
 from usersim.files import read_conversations
 from usersim.language import Language, LanguageId
 from usersim.memorisation import Memory, MemorySettings, Recall, recall_figures
+from usersim.settings import Settings
+from usersim.text_scorer import TextScorer
 
 
 class Witness(Protocol):
@@ -67,6 +72,50 @@ class ContaminationWitness:
     def figures(self) -> dict[str, Any]:
         """The statement of what the corpus was compared with, and how."""
         return {"contamination": self.contamination.statement()}
+
+
+class ScoreModels(Settings):
+    """Models that score conversations; empty: nobody is asked."""
+
+    quality: str = Field("", description="file of `realchat train-quality`, on the user's turns")
+    toxicity: str = Field("", description="a fastText model's file, on every turn")
+    toxicity_label: str = Field("toxic", description="that model's label for what must not be")
+
+
+class QualityWitness:
+    """How much like people's the user's turns are, by a quality model."""
+
+    tells = "quality"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._scorer = TextScorer(path)
+
+    def testify(self, conversations: Sequence[Conversation]) -> list[float]:
+        """The mean score of the user's turns."""
+        return [fmean(self._scorer.scores(c.user_turns)) for c in conversations]
+
+    def figures(self) -> dict[str, Any]:
+        """Which model it was."""
+        return {"quality_model": self._path.name}
+
+
+class ToxicityWitness:
+    """How bad the worst turn is, by a model that the user names."""
+
+    tells = "toxicity"
+
+    def __init__(self, path: Path, label: str) -> None:
+        self._path = path
+        self._scorer = TextScorer(path, label)
+
+    def testify(self, conversations: Sequence[Conversation]) -> list[float]:
+        """The highest score of a turn."""
+        return [max(self._scorer.scores([m.content for m in c.turns])) for c in conversations]
+
+    def figures(self) -> dict[str, Any]:
+        """Which model it was."""
+        return {"toxicity_model": self._path.name}
 
 
 class MemoryWitness:
