@@ -36,17 +36,7 @@ FOLLOWING = (
     "And {topic}?", "What about {topic}?", "Go on. How does {topic} come into it?",
     "You mentioned that. And then?", "What else was there?", "And what of {topic}?",
 )  # fmt: skip
-LEADS = (
-    "",
-    "",
-    "",
-    "",
-    "Yes. ",
-    "Well, ",
-    "I will tell you. ",
-    "I remember it. ",
-    "Since you ask: ",
-)
+LEADS = ("", "", "", "", "Yes. ", "Well. ", "I will tell you. ", "I remember it. ")
 THOUGHTS = (
     "It is long since anyone asked me about {topic}.", "I see {topic} before me as I speak.",
     "How much of {topic} shall I tell?",
@@ -101,7 +91,7 @@ def complete(scene: Scene, profile: Profile, seed: int = 0, thoughts: float = 0.
     """
     generator = random.Random(f"{scene.id} {seed}")
     utterances: list[Utterance] = []
-    for number, (asked, answer) in enumerate(_told(profile, scene)):
+    for number, (asked, answer) in enumerate(_told(profile, scene, generator)):
         question = _question(scene, asked, number, generator)
         utterances.append(Utterance(scene.partner, question, paragraph=scene.paragraph))
         if number == 0 and generator.random() < thoughts:
@@ -121,7 +111,7 @@ def complete(scene: Scene, profile: Profile, seed: int = 0, thoughts: float = 0.
     )
 
 
-def _told(profile: Profile, scene: Scene) -> list[tuple[str, str]]:
+def _told(profile: Profile, scene: Scene, generator: random.Random) -> list[tuple[str, str]]:
     """What can be asked about each focus sentence, and the sentence in the first person.
 
     What only others could tell, the person's death, is left out; where nothing else is in focus,
@@ -134,7 +124,10 @@ def _told(profile: Profile, scene: Scene) -> list[tuple[str, str]]:
         return [(scene.topic, first_person(sentences[0], profile))]
     joined = _joined(chosen, scene)
     return [
-        (topics(sentences[group[0]], profile)[0], " ".join(said[n] for n in group))
+        (
+            generator.choice(topics(sentences[group[0]], profile)[:3]),
+            " ".join(said[n] for n in group),
+        )
         for group in joined
     ]
 

@@ -59,7 +59,24 @@ _NO_NAMES = frozenset(
 
 
 _NO_NOUNS = frozenset(
-    ("arriving", "out", "again", "closed", "come", "one", "rest", "while", "side", "way", "did")
+    (
+        "arriving",
+        "out",
+        "again",
+        "closed",
+        "come",
+        "one",
+        "ones",
+        "rest",
+        "while",
+        "side",
+        "way",
+        "did",
+        "her",
+        "him",
+        "them",
+        "it",
+    )
 )
 _SMALL = "of|in|on|at|and|or|for|from|to|with|by|that|who|which|was|were|had|when|where|because|so"
 

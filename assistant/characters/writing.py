@@ -27,8 +27,9 @@ from usersim.progress import track
 from usersim.settings import Settings
 
 GROUNDED = 0.3
-"""Share of the character's content words that must stand in the paragraph. A template's line has
-0.9 and more; a line about something else, of the same story, hardly ever 0.2."""
+"""Share of the character's content words that must stand in the paragraph. What the template says
+of 400 scenes has 0.94 (median; least 0.71) in its own paragraph, and in another one of the same
+story 1 in 100 reaches 0.3."""
 MOST_TOKENS = 448  # six lines of 120 characters and their keys take about 300 in English
 CONCURRENT = 32
 

@@ -22,7 +22,7 @@ def test_true_statements_find_their_paragraph_among_four():
             found += probe.paragraph in {
                 p.id for p in evidence(profile, f"{probe.ask} {probe.true}")
             }
-    assert found / total > 0.85  # measured 0.93: the statements are in other words than the story
+    assert found / total > 0.95  # 109 of 111, though they are in other words than the story
 
 
 def test_words_that_stand_nowhere_leave_the_first_paragraph():

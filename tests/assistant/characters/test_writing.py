@@ -128,3 +128,20 @@ def test_the_real_engine_leaves_no_row_unparsed(tmp_path):
     assert not unreadable & {r.reason for r in refused}
     assert not [v for v in verdicts if isinstance(read_answer(v, Verdict), Refused)]
     assert json.loads(schema_of(Script))["required"] == ["lines"]
+
+
+def test_the_bar_of_grounding_tells_a_paragraph_from_the_others():
+    """The figures beside GROUNDED, held loosely."""
+    from assistant.characters.experiences import complete
+    from assistant.characters.writing import GROUNDED
+
+    ids = [p.id for p in TAMSIN.paragraphs]
+    own, other = [], []
+    for number, scene in enumerate(SCENES):
+        said = complete(scene, TAMSIN, 7, 0.0).utterances
+        text = " ".join(u.text for u in said if u.speaker == TAMSIN.name)
+        own.append(grounded(text, TAMSIN, scene.paragraph))
+        elsewhere = ids[(ids.index(scene.paragraph) + 1 + number % (len(ids) - 1)) % len(ids)]
+        other.append(grounded(text, TAMSIN, elsewhere))
+    assert min(own) > 2 * GROUNDED
+    assert sum(share >= GROUNDED for share in other) <= 0.05 * len(other)
