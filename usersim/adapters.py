@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FOLDER = "adapter"
 """Where a trained checkpoint's adapter is, inside its folder."""
 
+WEIGHTS = "adapter_model.safetensors"
 _ROWS = ".token_adapter."
 _EMBEDDING, _HEAD = "base_model.model.model.embed_tokens", "base_model.model.lm_head"
 
@@ -35,16 +36,25 @@ class Adapter:
         from peft import get_peft_model_state_dict
 
         config = model.peft_config["default"]
-        found = get_peft_model_state_dict(model)
+        found = {name: _whole(t) for name, t in get_peft_model_state_dict(model).items()}
         weights = {name: tensor for name, tensor in found.items() if "lora_" in name}
         indices = config.trainable_token_indices
         if indices:
             trained = next(tensor for name, tensor in found.items() if _is_rows(name))
-            frozen = _frozen_embedding(model)
+            frozen = _whole(_frozen_embedding(model))
             change = trained.float().cpu() - frozen[indices].float().cpu()
             tied = bool(model.config.tie_word_embeddings)
             weights |= rows_as_lora(indices, change, config, len(frozen), tied=tied)
         return cls({n: t.detach().to("cpu", torch.bfloat16) for n, t in weights.items()}, config)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Adapter":
+        """What `save` wrote."""
+        from peft import LoraConfig
+        from safetensors.torch import load_file
+
+        config = LoraConfig.from_pretrained(str(folder))
+        return cls(load_file(str(folder / WEIGHTS)), config)
 
     def save(self, folder: Path) -> None:
         """Write it as PEFT does: adapter_config.json and adapter_model.safetensors."""
@@ -59,7 +69,7 @@ class Adapter:
         config.save_pretrained(str(folder))
         save_file(
             {name: tensor.contiguous() for name, tensor in self.weights.items()},
-            str(folder / "adapter_model.safetensors"),
+            str(folder / WEIGHTS),
             metadata={"format": "pt"},
         )
 
@@ -70,6 +80,19 @@ def save_adapter(model: Any, folder: Path, about: dict[str, Any]) -> None:
     if adapter is not None:
         adapter.save(folder)
         write_json(folder / CARD, about)
+
+
+def with_saved_adapter(model: Any, checkpoint: Path) -> Any:
+    """The model, with the adapter that another process saved in its folder, if it did."""
+    if (checkpoint / FOLDER).is_dir():
+        model.adapter = Adapter.read(checkpoint / FOLDER)
+    return model
+
+
+def _whole(tensor: "torch.Tensor") -> "torch.Tensor":
+    """The whole of a tensor that is spread over several devices; every process must ask."""
+    gathered: torch.Tensor = getattr(tensor, "full_tensor", lambda: tensor)()
+    return gathered
 
 
 def _is_rows(name: str) -> bool:

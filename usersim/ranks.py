@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from usersim.adapters import FOLDER, save_adapter, with_saved_adapter
 from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.conversation import Role
 from usersim.cores import free_cores
@@ -62,7 +63,8 @@ def train_model(
         write_json(folder / "job.json", job)
         _run(folder, processes)
         figures = read_json(folder / "figures.json")
-        return load_model(folder / "trained", training=False), FitFigures(**figures)
+        trained = load_model(folder / "trained", training=False)
+        return with_saved_adapter(trained, folder / "trained"), FitFigures(**figures)
 
 
 def useful_processes(settings: FitSettings) -> int:
@@ -175,6 +177,7 @@ def main() -> None:
     if rank == 0:
         model.save_pretrained(str(folder / "trained"), state_dict=weights)
         chat.tokenizer.save_pretrained(str(folder / "trained"))
+        save_adapter(model, folder / "trained" / FOLDER, {})
         whole = asdict(figures) | {"cpu_seconds": seconds, "processes": world_size()}
         (folder / "figures.json").write_text(json.dumps(whole), encoding="utf-8")
 

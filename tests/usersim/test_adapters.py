@@ -65,3 +65,21 @@ def test_more_trained_tokens_than_ranks_are_refused():
 
     with pytest.raises(ValueError, match="3 trained tokens"):
         rows_as_lora([1, 2, 3], torch.zeros(3, 4), SimpleNamespace(r=2, lora_alpha=4), 9, tied=True)
+
+
+def test_what_was_saved_is_read_again_and_goes_with_the_model(tmp_path):
+    from types import SimpleNamespace
+
+    from usersim.adapters import FOLDER, Adapter, save_adapter, with_saved_adapter
+
+    model = SimpleNamespace(adapter=Adapter.of(trained(tied=True)))
+    save_adapter(model, tmp_path / FOLDER, {"opens": "user"})
+    again = with_saved_adapter(SimpleNamespace(), tmp_path)
+    assert again.adapter.weights.keys() == model.adapter.weights.keys()
+    assert all(torch.equal(again.adapter.weights[n], t) for n, t in model.adapter.weights.items())
+    assert again.adapter.config.r == 4
+    assert json.loads((tmp_path / FOLDER / "realchat.json").read_text()) == {"opens": "user"}
+    bare = SimpleNamespace()
+    save_adapter(bare, tmp_path / "none", {})
+    assert not (tmp_path / "none").exists()
+    assert with_saved_adapter(bare, tmp_path / "none") is bare
