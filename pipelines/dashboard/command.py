@@ -1,5 +1,6 @@
 """The verb `realchat dashboard`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -47,8 +48,10 @@ def dashboard(
             raise WorldError(
                 f"cannot listen on {host}:{port}: {error.strerror}; name another: --port 0"
             ) from error
+        listener.listen()  # before the address is shown, so that nobody is sent away from it
         shown = f"[{host}]" if ":" in host else host
         typer.echo(f"http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C ends it)")
         level = "info" if debug else "warning"
         config = uvicorn.Config(app, log_level=level, access_log=debug, server_header=False)
-        uvicorn.Server(config).run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # the way to end it, and no failure
+            uvicorn.Server(config).run(sockets=[listener])
