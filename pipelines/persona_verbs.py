@@ -83,6 +83,13 @@ def show(
     typer.echo(_shown(complete(tables[number - 1], seed), layout))
 
 
+def schema(debug: Debug = False) -> None:
+    """Print the JSON schema of a persona, for editors and servers."""
+    from usersim.personas.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=1))
+
+
 def check(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, JSON or JSONL.")],
     threshold: Annotated[float, typer.Option(help="Jaccard similarity of near-duplicates.")] = 0.6,
@@ -262,6 +269,7 @@ def _settings(model: Any, overrides: Any) -> Any:
 VERBS: dict[str, Callable[..., None]] = {
     "make": make,
     "show": show,
+    "schema": schema,
     "check": check,
     "enrich": enrich,
     "interact": interact,

@@ -69,6 +69,12 @@ def test_a_population_that_collapsed_is_told(tmp_path):
 ASPECTS = "career: cook\naspiration: rest\ntraits: [calm]\nskills: [soup]\n"
 
 
+def test_the_schema_is_one_that_editors_read():
+    told = json.loads(realchat("schema").stdout)
+    assert told["properties"]["traits"]["maxItems"] == 8
+    assert told["additionalProperties"] is False
+
+
 @pytest.mark.parametrize("layout", ["prose", "yaml", "json", "user"])
 def test_four_aspects_are_shown_as_a_whole_person(layout, tmp_path):
     (tmp_path / "mine.yaml").write_text(ASPECTS)

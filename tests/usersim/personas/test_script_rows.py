@@ -57,7 +57,7 @@ def expected(script, loss):
 
 @pytest.mark.parametrize("loss", ["character", "all", "speech"])
 @pytest.mark.parametrize("window", [4096, 2400])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(script=scripts)
 def test_exactly_what_the_loss_names_is_learned_once(chatml, loss, window, script):
     view = ScriptView(window=window, most=256, loss=loss)
@@ -75,7 +75,7 @@ def _within(i, targets):
 
 
 @given(script=scripts)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_no_row_holds_what_another_one_thought(chatml, script):
     marked = Script(
         id="s", scene=SCENE, speakers=NAMES, thinkers=NAMES,

@@ -35,7 +35,7 @@ pairs = st.lists(st.tuples(st.integers(0, 23), st.integers(1, 23)), min_size=1, 
 
 
 @given(pairs, st.floats(0.05, 0.9), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_nothing_is_lost_and_nobody_is_on_both_sides(drawn, share, seed):
     scripts = [
         script(n, CAST[a], CAST[(a + b) % 24], f"story {n} of {a} and {b} told {n} times over")
