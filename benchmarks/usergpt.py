@@ -2,6 +2,8 @@
 
     python -m benchmarks.usergpt runs/mine             reported on the test people
     python -m benchmarks.usergpt runs/mine --dev       while tuning: on the dev people
+    python -m benchmarks.usergpt runs/mine --people    training people in place of simulated users:
+                                                       which bars do people themselves reach?
 
 What was measured stays in the run as fidelity.json (or fidelity-dev.json), with its page; `--again`
 measures anew. Nothing may be chosen by what this says of test people.
@@ -18,7 +20,11 @@ from benchmarks.machine import machine
 from pipelines.fidelity import FidelityOptions, measure
 from pipelines.fidelity_page import write_page
 from usersim.fidelity.bars import bars
-from usersim.files import read_json, write_json
+from usersim.fidelity.measure import Material, MeasureSettings
+from usersim.fidelity.measure import measured as measured_on
+from usersim.fidelity.persons import conversations_of, persons_of, shuffled
+from usersim.fidelity.two_sample import TwoSampleSettings
+from usersim.files import read_conversations, read_json, write_json
 
 
 def arguments() -> argparse.Namespace:
@@ -26,14 +32,29 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--dev", action="store_true", help="hold it against the dev people")
+    parser.add_argument("--people", action="store_true", help="real people as simulated users")
+    parser.add_argument("--splits", type=int, default=5, help="draws behind the classifiers' floor")
     parser.add_argument("--again", action="store_true", help="measure though it was measured")
     parser.add_argument("--limit", type=int, default=300, help="persons of each side")
     parser.add_argument("--baseline", type=int, default=100, help="conversations of the baseline")
     return parser.parse_args()
 
 
+def people_as_users(asked: argparse.Namespace) -> dict[str, Any]:
+    """The table of some training people against others; no model has a part in it."""
+    people = shuffled(persons_of(read_conversations(asked.run / "people" / "train.parquet")))
+    size = min(asked.limit, len(people) // 3)
+    users, real, others = people[:size], people[size : 2 * size], people[2 * size :]
+    settings = MeasureSettings(two_sample=TwoSampleSettings(splits=asked.splits))
+    material = Material(real=real, simulated=users, training=conversations_of(others))
+    side = {"conversations": size}
+    return measured_on(material, settings) | {"about": {"reference": side, "simulated": side}}
+
+
 def measured(asked: argparse.Namespace) -> dict[str, Any]:
     """The fidelity table of the run."""
+    if asked.people:
+        return people_as_users(asked)
     split = "dev" if asked.dev else "test"
     out = asked.run / ("fidelity-dev.json" if asked.dev else "fidelity.json")
     if out.is_file() and not asked.again:
@@ -46,6 +67,7 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
         out=out,
         limit=asked.limit,
         baseline=asked.baseline,
+        splits=asked.splits,
     )
     table = measure(options)
     write_json(out, table)
@@ -61,16 +83,19 @@ def main() -> None:
     found = bars(table, (metrics.get("user_model") or {}).get("training") or {})
     for bar in sorted(found, key=lambda b: (b.holds is not False, b.holds is not None, b.name)):
         state = {True: "holds", False: "FAILS", None: "not known"}[bar.holds]
+        if bar.holds is False and bar.floor_holds is False:
+            state = "as people"  # who miss it too, halved
         print(f"{state:>9}  {bar.name}: {bar.value} (bound {bar.bound}, floor {bar.floor}, "
               f"baseline {bar.baseline}) {bar.note}", file=sys.stderr)  # fmt: skip
     result = {
         "benchmark": "usergpt",
-        "people": "dev" if asked.dev else "test",
+        "people": "training" if asked.people else "dev" if asked.dev else "test",
         "about": table["about"],
         "bars": [bar.to_dict() for bar in found],
         "hold": sum(bar.holds is True for bar in found),
         "fail": sum(bar.holds is False for bar in found),
         "not_known": sum(bar.holds is None for bar in found),
+        "people_miss": [bar.name for bar in found if bar.floor_holds is False],
         "told_by": {
             part: [word["word"] for word in table["two_sample"][part]["words"]["too_often"][:10]]
             for part in ("first", "later")

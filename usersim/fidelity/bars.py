@@ -1,8 +1,8 @@
 """Bars: what a user simulator that is like people reaches, read off a fidelity table.
 
 A bar holds when its figure is on the right side of its bound. Where real people themselves, halved,
-differ by more than the bound, a bar can be missed by chance: `within_floor` says whether the figure
-is one that halves of real people reach.
+differ by more than the bound, a bar can be missed by chance: `floor_holds` says whether the floor
+itself is on the right side, `within_floor` whether the figure is one that halves of people reach.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,9 +38,16 @@ class Bar:
     within_floor: bool | None = None
     note: str = ""
 
+    @property
+    def floor_holds(self) -> bool | None:
+        """Whether two halves of real people, on average, are within the bound of a distance."""
+        if self.floor is None or self.bound is None or self.bound < 0:
+            return None
+        return self.floor <= self.bound
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return asdict(self)
+        return asdict(self) | {"floor_holds": self.floor_holds}
 
 
 def bars(table: Mapping[str, Any], training: Mapping[str, Any]) -> list[Bar]:

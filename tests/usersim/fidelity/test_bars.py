@@ -82,5 +82,14 @@ def test_conversations_that_never_got_an_answer_broke_down_too():
     assert bar.holds is False
 
 
+def test_it_is_said_where_people_themselves_miss_the_bound():
+    made = table(error=0.3)
+    one = made["surface"]["groups"]["first"]["statistics"]["please"]["error"]
+    one["floor"] = 0.25
+    bar = next(b for b in bars(made, {}) if b.name.startswith("please, first"))
+    assert (bar.holds, bar.floor_holds) == (False, False)
+    assert bar.to_dict()["floor_holds"] is False
+
+
 def test_what_was_not_measured_is_not_known():
     assert {bar.holds for bar in bars({}, {})} == {None}
