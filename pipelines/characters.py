@@ -7,6 +7,8 @@ from pipelines.character_page import write_page
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from usersim.engines import EngineSpec
+from usersim.files import read_conversations
+from usersim.surface import later_turns, turn_statistics
 
 Figures = dict[str, Any]
 
@@ -21,8 +23,18 @@ def interview(recipe: Recipe, run: RunFolder) -> Figures:
     place = Place(run.root)
     base, life = recipe.models.assistant, recipe.character.life
     figures = interview_stage(recipe.interview, life, base, place, interviewer(recipe, run))
+    figures["people_turns"] = people_turns(run)
     write_page(run.root / "character.html", run.metrics().get("character", {}), figures)
     return figures
+
+
+def people_turns(run: RunFolder) -> Figures | None:
+    """How held-out people's later turns look, beside an interviewer's; None without any."""
+    held_out = run.people / "test.parquet"
+    if not held_out.is_file():
+        return None
+    turns = later_turns(read_conversations(held_out))
+    return turn_statistics(turns, len(turns))
 
 
 def interviewer(recipe: Recipe, run: RunFolder) -> EngineSpec:

@@ -14,7 +14,7 @@ def figures():
     kinds = {"fact": {"questions": 4, **HALF}, "machine": {"questions": 4, **HALF}}
     score = {"mean": HALF, "judgements": 8, "repeats": {"kappa": None, "icc": None, "replies": 4}}
     judged = {"scores": {"values": score}, "stability_by_turn": [{"turn": 1, "mean": 4.0}]}
-    turns = {"distinct_openings": None, "thank": 0.5}
+    turns = {"distinct_openings": None, "thank": 0.5, "turns": 4, "words_median": 43}
     counts = {"replies": 8, "cut": 1, "words_mean": None, "interviewer_turns": turns}
     change = {"fact": {"right": HALF, "margin": HALF}, "boundary": {"right": HALF, "margin": HALF}}
     names = ("prompted", "trained")
@@ -22,6 +22,7 @@ def figures():
         "life": f"Ann {ATTACK}",
         "probes": {n: {"fact": PROBES, "boundary": PROBES} for n in names}
         | {"changes": {"prompted_to_trained": change}},
+        "people_turns": {"words_median": 11, "distinct_openings": 0.8, "thank": 0.02},
         "refusals": dict.fromkeys(names, kinds),
         "consistency": {
             "prompted": None,
@@ -61,6 +62,14 @@ def test_what_a_model_said_is_escaped_and_nothing_is_loaded(page):
     assert ATTACK not in text
     assert "&lt;script&gt;" in text
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_the_interviewer_stands_beside_people(page):
+    """DC12: who asks with 43 words and thanks in every second turn is seen not to be a person."""
+    text = page(figures())
+    assert "turns have 43 words" in text
+    assert "their turns have 11 words (median)" in text
+    assert "their turns" not in page({**figures(), "people_turns": None})
 
 
 def test_an_ablation_shows_what_protection_is_worth(page):

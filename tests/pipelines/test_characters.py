@@ -1,8 +1,10 @@
 """Who goes on asking in an interview: the run's UserGPT, a named engine, or its base prompted."""
 
-from pipelines.characters import interviewer
+from pipelines.characters import interviewer, people_turns
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
+from usersim.conversation import Conversation, Message
+from usersim.files import write_conversations
 
 
 def test_the_runs_own_user_asks_and_without_one_its_base_does(tmp_path):
@@ -16,6 +18,17 @@ def test_the_runs_own_user_asks_and_without_one_its_base_does(tmp_path):
     assert own.display_name == f"usergpt-{recipe.models.user}"
     named = {"engines": {"user": {"kind": "endpoint", "model": "x", "url": "http://127.0.0.1:1"}}}
     assert interviewer(Recipe.checked(named, "test"), run).kind == "endpoint"
+
+
+def test_the_runs_people_are_there_to_compare_with(tmp_path):
+    run = RunFolder(tmp_path)
+    assert people_turns(run) is None
+    texts = ("hi", "Hello.", "and how do you whistle?", "So.")
+    roles = ("user", "assistant") * 2
+    talk = Conversation(id="a", messages=tuple(map(Message, roles, texts)))
+    write_conversations(run.people / "test.parquet", [talk])
+    found = people_turns(run)
+    assert (found["turns"], found["words_median"]) == (1, 5)
 
 
 def test_an_engine_that_was_to_be_shared_is_opened_alone(tmp_path):
