@@ -1,6 +1,6 @@
 """How near simulating comes to what the engine itself can do.
 
-    python -m benchmarks.simulate                       the whole of it (docs/log.md says how long)
+    python -m benchmarks.simulate                       the whole of it, about an hour
     python -m benchmarks.simulate --part placements     where the two roles run, compared
     python -m benchmarks.simulate --quick               minutes, for a look
 
