@@ -6,7 +6,8 @@
 
 Shards are judged one by one, on as many processes (or Ray workers) as there are; deduplication
 compares their traces on disk; then each shard is written without what goes. Memory holds what each
-worker's shard takes, and of all rows the verdicts and the user sides.
+worker's shard takes, and of all rows the verdicts and the user sides. What is interrupted goes on
+after the last whole shard.
 """
 
 import shutil
@@ -80,8 +81,12 @@ class Curation:
         return figures_of(judged, num_kept, judge.witnesses, rates)
 
     def _judging(self, number: int, path: Path) -> ShardJudging:
-        work = self.curated / "work"
-        return ShardJudging(number, path, work, self.settings, self.people)
+        return ShardJudging(number, path, self._work, self.settings, self.people)
+
+    @property
+    def _work(self) -> Path:
+        """Beside `curated`, not in it: a stage that begins anew clears that."""
+        return self.curated.with_name(f"{self.curated.name}.work")
 
     def _dropped(
         self, tasks: Sequence[ShardJudging], judged: Judged, spread: Spread
@@ -109,7 +114,7 @@ class Curation:
         written = {self.curated / task.path.name for task in tasks}
         for stale in set(self.curated.glob("part-*.parquet")) - written:
             stale.unlink()
-        shutil.rmtree(self.curated / "work")
+        shutil.rmtree(self._work)
         return num_kept
 
 

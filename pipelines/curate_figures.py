@@ -3,7 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 from pipelines.balance import Member
 from pipelines.dedup import EXACT_REASONS, Duplicate
@@ -42,6 +45,21 @@ class Judged:
     sides: dict[Place, str] = field(default_factory=dict)
     """The user sides of everything that was judged."""
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON keeps it; `from_json` undoes it."""
+        return {name: kind.dump_python(_listed(getattr(self, name)), mode="json")
+                for name, kind in _kinds().items()}  # fmt: skip
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> "Judged":
+        """What `to_json` gave; raises ValueError when it is something else."""
+        kinds = _kinds()
+        judged = cls()
+        for name, kind in kinds.items():
+            value = kind.validate_python(table[name])
+            setattr(judged, name, type(getattr(judged, name))(value))
+        return judged
+
     def add(self, other: "Judged") -> None:
         """Take in what was found in another shard."""
         self.rejected |= other.rejected
@@ -51,6 +69,26 @@ class Judged:
         self.recalls += other.recalls
         self.members |= other.members
         self.sides |= other.sides
+
+
+def _listed(value: Any) -> Any:
+    """Mappings by place as lists: JSON has no such keys."""
+    return value if isinstance(value, (Counter, list)) else list(value.items())
+
+
+@cache
+def _kinds() -> dict[str, TypeAdapter[Any]]:
+    """How each field of Judged is checked when it is read again."""
+    kinds: dict[str, Any] = {
+        "rejected": list[tuple[Place, Rejection]],
+        "verdicts": list[tuple[Place, dict[str, Any]]],
+        "tokens": list[tuple[Place, Tokens]],
+        "changes": dict[str, int],
+        "recalls": list[Recall],
+        "members": list[tuple[Place, Member]],
+        "sides": list[tuple[Place, str]],
+    }
+    return {name: TypeAdapter(kind) for name, kind in kinds.items()}
 
 
 @dataclass(frozen=True, slots=True)

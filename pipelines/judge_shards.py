@@ -1,10 +1,10 @@
 """One shard judged, wherever: its rows sifted by every rule, and left ready to be deduplicated.
 
-    curated/work/passed-00000.parquet  what the rules let pass, mended
-    curated/work/traces-00000.*        what deduplication must know of it
+    curated.work/passed-00000.parquet  what the rules let pass, mended
+    curated.work/traces-00000.*        what deduplication must know of it
+    curated.work/judged-00000.json     what was found, written last
 
-The work folder is gone when curation is done. What comes back is small: verdicts, and the records
-that were rejected.
+The work folder is gone when curation is done.
 """
 
 import json
@@ -18,11 +18,12 @@ from pipelines.balance import Member
 from pipelines.curate_figures import SPEAKERS, Judged, Place, Tokens
 from pipelines.curate_settings import CurateSettings, witnesses_of
 from pipelines.judging import FILTERS, Judge, Judgement
+from pipelines.marks import FILE as MARKS
 from pipelines.marks import Mark, read_marks
 from pipelines.traces import Part, Traces
 from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
-from usersim.files import read_rows, write_conversations
+from usersim.files import fingerprint, read_json, read_rows, write_conversations, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,27 @@ class ShardJudging:
         return Part(self._file("passed", ".parquet"), self._file("traces", ""), units)
 
     def judge(self) -> Judged:
-        """Judge every row; leaves the files of `part` and returns what was found."""
+        """Judge every row, unless that is done; returns what was found and leaves `part`'s files.
+
+        What was found is left beside them, last, with a print of the settings and of the files
+        that were read: an interrupted curation goes on after the last whole shard.
+        """
+        mark, wanted = self._file("judged", ".json"), self._print()
+        if mark.exists() and (told := read_json(mark)).get("print") == wanted:
+            return Judged.from_json(told["judged"])
+        judged = self._judged()
+        write_json(mark, {"print": wanted, "judged": judged.to_json()})
+        return judged
+
+    def _print(self) -> str:
+        read = [self.path, self.path.parent.parent / MARKS]
+        read += (
+            [self.people / f"{name}.parquet" for name in ("train", "test")] if self.people else []
+        )
+        seen = [(p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in read]
+        return fingerprint([self.settings.model_dump(mode="json"), str(self.path), seen])
+
+    def _judged(self) -> Judged:
         judge = judge_of(self.settings.model_dump_json(), self.people)
         marks = read_marks(self.path.parent.parent) if self.settings.marks else {}
         judged, readable = Judged(), list[tuple[Place, Conversation]]()

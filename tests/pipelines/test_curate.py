@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.curate import CurateSettings, Curation, curate
+from pipelines.judging import Judge
 from pipelines.marks import set_mark
 from pipelines.spread import Processes, in_turn
 from usersim.conversation import Conversation, Message, conversation_schema
@@ -270,8 +271,59 @@ def test_processes_change_nothing(tmp_path):
         for number in range(3):
             part = tmp_path / name / "conversations" / f"part-{number:05d}.parquet"
             write_conversations(part, mixed()[number::3])
-        folders = [tmp_path / name / at for at in ("conversations", "curated", "rejected.parquet")]
-        figures = Curation(CurateSettings(), *folders).carry_out(spread=spread)
+        figures = told_of(tmp_path / name, spread)
         written = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
         told[name] = figures, [(p.name, p.read_bytes()) for p in written]
     assert told["alone"] == told["together"]
+
+
+def told_of(folder, spread=in_turn, chosen=None):
+    folders = [folder / at for at in ("conversations", "curated", "rejected.parquet")]
+    return Curation(chosen or CurateSettings(), *folders).carry_out(spread=spread)
+
+
+def interrupted_after(number):
+    """A spread that is stopped when so many tasks are done."""
+
+    def spread(work, tasks):
+        for i, task in enumerate(tasks):
+            if i == number:
+                raise KeyboardInterrupt
+            yield work(task)
+
+    return spread
+
+
+@pytest.fixture
+def three_shards(tmp_path):
+    for name in ("broken", "whole"):
+        for number in range(3):
+            part = tmp_path / name / "conversations" / f"part-{number:05d}.parquet"
+            write_conversations(part, mixed()[number::3])
+    return tmp_path
+
+
+def test_an_interrupted_curation_goes_on_after_its_last_whole_shard(three_shards, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        told_of(three_shards / "broken", interrupted_after(2))
+    judged, judge = [], Judge.judge
+    monkeypatch.setattr(Judge, "judge", lambda self, cs: judged.append(len(cs)) or judge(self, cs))
+    resumed = told_of(three_shards / "broken")
+    assert judged == [4]  # the third shard alone
+    assert resumed == told_of(three_shards / "whole")
+    assert not (three_shards / "broken" / "curated.work").exists()
+
+
+def test_what_other_settings_or_rows_left_is_not_taken_up(three_shards, monkeypatch):
+    folder = three_shards / "broken"
+    with pytest.raises(KeyboardInterrupt):
+        told_of(folder, interrupted_after(2))
+    write_conversations(folder / "conversations" / "part-00000.parquet", mixed()[:2])
+    judged, judge = [], Judge.judge
+    monkeypatch.setattr(Judge, "judge", lambda self, cs: judged.append(len(cs)) or judge(self, cs))
+    with pytest.raises(KeyboardInterrupt):
+        told_of(folder, interrupted_after(3))  # among the bands: every shard is judged
+    assert judged == [2, 4]
+    judged.clear()
+    told_of(folder, chosen=CurateSettings(marks=False))
+    assert judged == [2, 4, 4]
