@@ -6,6 +6,7 @@ RUN    ?= runs/demo
 # `make generate RUN=runs/mine` goes on with that run's own recipe; RECIPE=... begins with another.
 FROM   = $(if $(RECIPE),--recipe $(RECIPE)) --run $(RUN)
 ROUNDS ?= 200
+JOBS   ?= auto
 STAMP  := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
@@ -56,9 +57,9 @@ check: setup ## ruff, mypy --strict, import-linter
 fmt: setup ## Let ruff mend what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 test-quick: setup ## The tests without engines and training
-	@$(BIN)/python -m pytest -m "not slow and not gpu"
-test: check ## Everything: real training and the real engine included
-	@$(BIN)/python -m pytest -m "not gpu"
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not gpu"
+test: check test-quick ## Everything: real training and the real engine included
+	@$(BIN)/python -m pytest -m "slow and not gpu"
 test-crash: setup ## Kill a simulation ROUNDS times and at every fault point; nothing may be lost
 	@REALCHAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/usersim/test_simulate_crash*.py \
 	  tests/usersim/test_journal.py
