@@ -111,6 +111,7 @@ STAGES: tuple[Stage, ...] = (
         figures="character",
         tables=("character",),
         models=("assistant",),
+        pace=("character.training.processes",),
         outputs=("models/character", "models/character-unguarded", "character/made"),
         trains=True,
         optional=True,

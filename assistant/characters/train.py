@@ -21,9 +21,10 @@ from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.checkpoints import resolve_checkpoint
 from usersim.conversation import Conversation
 from usersim.errors import InputError
+from usersim.ranks import train_model
 from usersim.rows import Row, ViewSettings, conversation_rows
 from usersim.settings import Settings
-from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint
+from usersim.sft import FitSettings, draw_rows, save_checkpoint
 
 Scripted = tuple[list[Experience], dict[str, Any]]
 
@@ -124,7 +125,7 @@ def train_character(
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("assistant", own_header(profile))
     told = [to_conversation(e, profile.about.trade) for e in experiences]
     drawn = draw_rows(told, rows_of(chat, settings), settings.train_tokens, seed)
-    model, figures = fit(load_model(checkpoint, training=True), drawn, chat, settings, seed)
+    model, figures = train_model(checkpoint, drawn, chat, settings, seed)
     about = {"base": base, "character": profile.name, "experiences": len(experiences)}
     # Who asks the adapter over a plain base sends this; the merged model's template has it.
     save_checkpoint(model, chat, out, about | {"system": own_header(profile)})
