@@ -102,7 +102,7 @@ def measure(options: FidelityOptions) -> dict[str, Any]:
         scores=scores.by_model,
         bias={"user_model": model.end_bias},
         briefs=ours.briefs,
-        guards=ours.guards,
+        confusion_of_attempts=ours.confusion_of_attempts,
         training=people.training,
     )
     settings = MeasureSettings(two_sample=TwoSampleSettings(splits=options.splits))
@@ -112,7 +112,8 @@ def measure(options: FidelityOptions) -> dict[str, Any]:
         "user_model": model.name,
         "end_bias": model.end_bias,
         "reference": {"name": Path(options.reference).name, **people.reference.to_dict()},
-        "simulated": {"name": ours.name, **_counts(ours.persons), "rejected": ours.rejected},
+        "simulated": {"name": ours.name, **_counts(ours.persons)}
+        | {"published": ours.published, "rejected": ours.rejected},
         "prompted": {"model": scores.base, "prompt": scores.prompt, **_counts(theirs)},
         "prompts_tried": scores.tried,
         "prompt_chosen_on": people.dev_name,

@@ -22,6 +22,7 @@ from usersim.fidelity.reference import (
     read_reference,
     set_aside,
 )
+from usersim.fidelity.roles import confusion_of_attempts
 from usersim.files import read_conversations, read_json
 from usersim.plan import Agenda
 
@@ -133,10 +134,12 @@ class Simulation:
 
     persons: Sequence[Person] = ()
     briefs: Mapping[str, Brief] = field(default_factory=dict)
-    guards: Mapping[str, float] | None = None
+    confusion_of_attempts: float | None = None
     name: str = ""
+    published: int | None = None
+    """Conversations of the whole run."""
     rejected: int | None = None
-    """Conversations of the run of which no round was finished."""
+    """Those of which no round was finished."""
 
 
 def read_simulation(path: Path, limit: int) -> Simulation:
@@ -154,11 +157,16 @@ def read_simulation(path: Path, limit: int) -> Simulation:
         raise InputError(f"{path} holds no simulated conversation: run `realchat simulate` first")
     persons = shuffled(persons_of(conversations))[:limit]
     metrics = read_json(run.metrics_file) if run.metrics_file.is_file() else {}
-    whole = len(persons) == len(conversations)  # refusals are counted over the whole run only
-    talk = (metrics.get("simulate") or {}) if whole else {}
-    guards = numbers_of(talk["guards"]) if "guards" in talk else None
-    briefs = _briefs(run, len(conversations))
-    return Simulation(persons, briefs, guards, path.resolve().name, talk.get("rejected"))
+    talk = metrics.get("simulate") or {}
+    stood, guards = sum(len(c.user_turns) for c in conversations), talk.get("guards")
+    return Simulation(
+        persons,
+        _briefs(run, len(conversations)),
+        None if guards is None else confusion_of_attempts(numbers_of(guards), stood),
+        path.resolve().name,
+        len(conversations),
+        talk.get("rejected"),
+    )
 
 
 def _briefs(run: RunFolder, number: int) -> dict[str, Brief]:

@@ -154,7 +154,8 @@ def _roles(table: Mapping[str, Any]) -> Iterator[Bar]:
     yield _at_most("role confusion: share of turns", confusion, CONFUSION, value=value, note=note)
     broken, value = found.get("broken_down") or {}, None
     side = (table.get("about") or {}).get("simulated", {})
-    held, lost = side.get("conversations") or 0, side.get("rejected") or 0
+    held = side.get("published") or side.get("conversations") or 0
+    lost = side.get("rejected") or 0
     if broken.get("value") is not None:
         # One that broke down before its first answer was not even published.
         value = round((broken["value"] * held + lost) / max(1, held + lost), 4)

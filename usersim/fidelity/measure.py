@@ -58,8 +58,8 @@ class Material:
     """Of each model what is added to the logit of leaving."""
     briefs: Mapping[str, Brief] = field(default_factory=dict)
     """What simulated conversations were told, by id."""
-    guards: Mapping[str, float] | None = None
-    """Refused turns by `role:reason`."""
+    confusion_of_attempts: float | None = None
+    """Share of all user turns that were drawn; see `roles.confusion_of_attempts`."""
     training: Sequence[Conversation] = ()
     """Conversations of the people that the model learned from."""
 
@@ -147,7 +147,7 @@ def _roles(material: Material) -> dict[str, Any]:
     told = material.briefs
     conditions, intents = condition_figures(sides[0], told), intent_figures(sides[0], told)
     return {
-        "role_adherence": role_figures(*sides, material.guards),
+        "role_adherence": role_figures(*sides, material.confusion_of_attempts),
         "conditions": conditions | {"definitions": COMPLIANCE} if conditions else None,
         "intents": intents | {"definitions": COMPLIANCE} if intents else None,
     }

@@ -36,17 +36,17 @@ def role_figures(
     simulated: Sequence[Person],
     real: Sequence[Person],
     prompted: Sequence[Person] = (),
-    guards: Mapping[str, float] | None = None,
+    of_attempts: float | None = None,
 ) -> dict[str, Any]:
     """`confusion`, `taken_for_assistant`, `broken_down`: shares as in `shares.share_figure`.
 
-    And `confusion_of_attempts` where `guards` (refused turns by `role:reason`, as in metrics.json)
-    is known; `definitions`. `taken_for_assistant` is None with too few turns to learn from.
+    And `confusion_of_attempts`, which the run's own counts give, as it is; `definitions`.
+    `taken_for_assistant` is None with too few turns to learn from.
     """
     sides = simulated, real, prompted
     table: dict[str, Any] = {
         "confusion": share_figure(*sides, _confused),
-        "confusion_of_attempts": _of_attempts(simulated, guards),
+        "confusion_of_attempts": of_attempts,
         "taken_for_assistant": _taken(*sides),
         "broken_down": share_figure(*sides, _broken),
     }
@@ -60,14 +60,13 @@ def _confused(conversations: Sequence[Conversation]) -> list[list[float]]:
     ]
 
 
-def _of_attempts(simulated: Sequence[Person], guards: Mapping[str, float] | None) -> float | None:
-    if guards is None or not simulated:
-        return None
-    refused = {key: n for key, n in guards.items() if key.startswith("user:")}
-    stood = sum(len(c.user_turns) for c in conversations_of(simulated))
-    return plain_share(
-        int(refused.get("user:role_confusion", 0)), stood + int(sum(refused.values()))
-    )
+def confusion_of_attempts(guards: Mapping[str, float], stood: int) -> float | None:
+    """Share of all user turns that were drawn in a run which a guard refused for role confusion.
+
+    `guards` are refused turns by `role:reason`, as in metrics.json, `stood` those that stand.
+    """
+    refused = {key: int(n) for key, n in guards.items() if key.startswith("user:")}
+    return plain_share(refused.get("user:role_confusion", 0), stood + sum(refused.values()))
 
 
 def _broken(conversations: Sequence[Conversation]) -> list[list[float]]:

@@ -4,7 +4,7 @@ import pytest
 from made_talks import sentence, talk, talks
 
 from usersim.fidelity.persons import persons_of
-from usersim.fidelity.roles import has_broken_down, role_figures
+from usersim.fidelity.roles import confusion_of_attempts, has_broken_down, role_figures
 
 SLIP = "As an AI language model, I cannot have opinions about that."
 ANSWERS = ["certainly", "here", "are", "several", "important", "steps", "firstly", "additionally"]
@@ -33,10 +33,9 @@ def test_planted_slips_are_counted():
 
 
 def test_attempts_that_a_guard_refused_count_too():
-    simulated = persons_of(talks("s", 10, 1, turns=2))
     guards = {"user:role_confusion": 3, "user:cut_off": 2, "assistant:looping": 9}
-    found = role_figures(simulated, persons_of(talks("r", 10, 2)), guards=guards)
-    assert found["confusion_of_attempts"] == pytest.approx(3 / 25)
+    assert confusion_of_attempts(guards, stood=20) == pytest.approx(3 / 25)
+    assert confusion_of_attempts({}, stood=0) is None
 
 
 def test_a_classifier_hears_who_answers_though_no_wording_is_listed():
