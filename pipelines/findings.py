@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from pipelines.charts import Change, Estimate, plain_words, thousands
+from pipelines.gate import Check, GateSettings, checks
 from pipelines.licensing import Entry, permission
 from pipelines.model_card import public_name
 from pipelines.run_view import RunView
@@ -63,45 +64,39 @@ def likeness(surface: Mapping[str, Any] | None) -> tuple[str, list[Closeness]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """One bound of the gate: what was measured, what it may be, and whether it holds."""
-
-    name: str
-    value: Any
-    bound: str
-    passed: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Gate:
-    """What `realchat gate` said about a run."""
+    """What `realchat gate` says of a run."""
 
-    passed: bool
-    bounds: tuple[Bound, ...]
+    bounds: tuple[Check, ...]
 
     @property
-    def failed(self) -> list[Bound]:
+    def passed(self) -> bool:
+        """Whether every bound holds."""
+        return not self.failed
+
+    @property
+    def failed(self) -> list[Check]:
         """The bounds that do not hold."""
         return [bound for bound in self.bounds if not bound.passed]
 
 
 def gate(view: RunView) -> Gate | None:
-    """The gate's verdict with its figures; None where it has not been asked."""
-    table = view.table("gate")
-    if not isinstance(table.get("passed"), bool):
+    """The bounds of the run's recipe against its figures; None before curation."""
+    if not view.table("curate"):
         return None
-    found = table.get("checks") or table.get("bounds") or []
-    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
-    bounds = [
-        Bound(
-            plain_words(str(row.get("name", row.get("metric", "?")))),
-            row.get("value"),
-            str(row.get("bound", row.get("limit", ""))),
-            bool(row.get("passed", row.get("ok"))),
-        )
-        for row in rows
-    ]
-    return Gate(table["passed"], tuple(bounds))
+    try:
+        settings = GateSettings.model_validate(recipe_table(view).get("gate") or {})
+    except ValueError:
+        return None  # a recipe of another version: `realchat gate` says what is wrong with it
+    fidelity = {"fidelity": view.fidelity} if view.fidelity else {}
+    return Gate(tuple(checks(settings, view.metrics | fidelity)))
+
+
+def answer(publish: str, gate: Gate | None) -> str:
+    """May it be published, by its licenses and by its gate? In a few words."""
+    if publish.startswith("yes") and gate is not None and not gate.passed:
+        return "no, the gate fails"
+    return publish
 
 
 def funnels(view: RunView) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -170,7 +170,7 @@ def _first_screen(view: RunView, surface: Context | None) -> Context:
         "perplexity": findings.perplexity_changes(view)[:1],
         "loss": findings.loss_sentence(view, "real"),
         "gate": (gate := findings.gate(view)),
-        "publish": publish if gate is None or gate.passed else "no, the gate fails",
+        "publish": findings.answer(publish, gate),
         "why": why,
     }
 

@@ -93,7 +93,7 @@ def overview(request: "Request") -> "Response":
     name, folder = _run(request)
     view = RunView.of_figures(folder)
     likeness, distances = findings.likeness(view.table("report", "surface"))
-    publish, why = findings.may_publish(view)
+    _, why = findings.may_publish(view)
     _, simulated = findings.funnels(view)
     return _page(
         "run.html",
@@ -103,7 +103,6 @@ def overview(request: "Request") -> "Response":
         view=view,
         likeness=likeness,
         distances=distances,
-        publish=publish,
         why=why,
         lost=findings.thrown_away(simulated),
         gate=findings.gate(view),

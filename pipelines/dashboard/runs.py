@@ -65,6 +65,7 @@ def summary(name: str, root: Path) -> Summary:
     live = is_live(root)
     likeness, _ = findings.likeness(view.table("report", "surface"))
     publish, _ = findings.may_publish(view)
+    gate = findings.gate(view)
     last = "generating" if live else "done" if _is_whole(done) else _last(done)
     return Summary(
         name=name,
@@ -75,8 +76,8 @@ def summary(name: str, root: Path) -> Summary:
         kept=view.number("curate", "kept"),
         rounds=view.number("simulate", "rounds_mean"),
         likeness=likeness.partition(":")[0],
-        gate=findings.gate(view),
-        publish=publish,
+        gate=gate,
+        publish=findings.answer(publish, gate),
         seconds=sum(view.counts("timing").values()),
         changed=_changed(root),
         problem="; ".join(view.problems),

@@ -120,6 +120,7 @@ def metrics() -> dict:
                 stage("near-duplicates", 224, similar_conversation=5),
             ],
             "tokens": {"in": 51234, "dropped": 3781},
+            "before_after": {"after": {"duplicates": 0.021, "personal_data": 0.0}},
         },
         "corpus": {"conversations": 219, "license": "unknown"},
         "assistant": {

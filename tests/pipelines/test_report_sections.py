@@ -6,7 +6,7 @@ from test_report import Page
 
 from pipelines.report import write_report
 from pipelines.report_sections import samples
-from usersim.files import write_json
+from usersim.files import write_json, write_text
 
 FIGURE = {"value": 0.62, "low": 0.57, "high": 0.66, "floor": 0.55, "floor_high": 0.58}
 
@@ -14,7 +14,7 @@ FIGURE = {"value": 0.62, "low": 0.57, "high": 0.66, "floor": 0.55, "floor_high":
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A run with everything that other commands add."""
-    root = make_run(tmp_path_factory.mktemp("runs") / "made")
+    root = make_run(tmp_path_factory.mktemp("runs") / "made", license="cc-by-4.0")
     table = metrics()
     spent = {"tokens": 3781, "seconds": 22.5}
     table["curate"] |= {
@@ -29,9 +29,10 @@ def page(tmp_path_factory):
             "held_out_people": {"conversations": 300, "openers": 0.0333, "longest": 41}},
     }  # fmt: skip
     table["curate"]["funnel"][0]["cost"] = {"tokens": 2500, "seconds": 12.0}
-    table["gate"] = {"passed": False, "checks": [
-        {"name": "duplicate_share", "value": 0.021, "bound": "at most 0.01", "passed": False},
-        {"name": "contaminated", "value": 0, "bound": "at most 0", "passed": True}]}  # fmt: skip
+    recipe = (
+        root / "recipe.yaml"
+    ).read_text() + "gate: {max_duplicates: 0.01, max_memorised: null}\n"
+    write_text(root / "recipe.yaml", recipe + "corpus: {license: cc-by-4.0}\n")
     write_json(root / "metrics.json", table)
     write_json(root / "fidelity.json", {
         "two_sample": {"first": {"fasttext": FIGURE | {"prompted": 0.94}}},
@@ -47,8 +48,8 @@ def page(tmp_path_factory):
     "words",
     [
         "no, the gate fails",
-        "at 1 of 2 bounds",
-        "duplicate share ✗ 0.021 bound at most 0.01",
+        "at 2 of 5 bounds",
+        "duplicates ✗ 0.021 at most 0.01",
         "similar conversation 5",
         "en 96 %",
         "email 4",
@@ -79,7 +80,7 @@ def test_samples_come_from_every_stratum():
 
 def test_a_passed_gate_leaves_the_license_to_answer(tmp_path):
     root = make_run(tmp_path / "made", license="cc-by-4.0")
-    table = metrics() | {"gate": {"passed": True, "checks": []}}
+    table = metrics()
     table["corpus"]["license"] = "cc-by-4.0"
     table["curate"]["funnel"] = [stage("filters", 240, looping=21)]
     write_json(root / "metrics.json", table)
