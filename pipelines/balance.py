@@ -34,6 +34,13 @@ class BalanceSettings(Settings):
     rounds: Literal["as_they_come", "as_people"] = Field(
         "as_they_come", description="as_people: no number of rounds far above its share there"
     )
+    drop_most_tellable: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="share that goes because a classifier tells it most surely from people "
+        "(pipelines.realism); for corpora of 50 to 20,000 conversations",
+    )
     max_excess: float = Field(
         1.25, ge=1, description="how far above, as a ratio (as_people); 1 matches exactly"
     )

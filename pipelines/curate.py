@@ -23,6 +23,7 @@ from pipelines.curate_figures import BALANCE, Drop, Judged, Place, figures_of
 from pipelines.curate_settings import CurateSettings
 from pipelines.dedup import duplicates_of
 from pipelines.judge_shards import ShardJudging, judge_of
+from pipelines.realism import most_tellable
 from pipelines.spread import Spread, here
 from usersim.conversation import Conversation, Rejection, conversation_schema
 from usersim.errors import InputError
@@ -95,7 +96,18 @@ class Curation:
         places = list(judged.members)
         duplicates = duplicates_of([task.part for task in tasks], self.settings.dedup, spread)
         dropped = {places[i]: Drop.for_duplicate(found) for i, found in duplicates.items()}
-        return dropped | _surplus(judged, dropped, self.settings.balance, self.people)
+        dropped |= _surplus(judged, dropped, self.settings.balance, self.people)
+        share = self.settings.balance.drop_most_tellable
+        if not share or self.people is None:
+            return dropped
+        left = {p: c for p, c in _passed(tasks, judged) if p not in dropped}
+        learned_from = read_conversations(self.people / "train.parquet")
+        told = most_tellable(list(left.values()), learned_from, share)
+        return dropped | {
+            place: Drop(BALANCE, "tellable", f"log odds of being simulated: {told[c.id]:.2f}")
+            for place, c in left.items()
+            if c.id in told
+        }
 
     def _write(
         self, tasks: Sequence[ShardJudging], judged: Judged, dropped: Mapping[Place, Drop]
@@ -103,9 +115,7 @@ class Curation:
         """Write everything; returns how many are kept."""
         num_kept, places = 0, iter(list(judged.members))
         for task in tasks:
-            passed = read_conversations(task.part.texts)
-            placed = zip(islice(places, len(passed)), passed, strict=True)
-            kept = list(_kept(placed, dropped, judged))
+            kept = list(_kept(_placed(task, places), dropped, judged))
             write_conversations(self.curated / task.path.name, kept)
             num_kept += len(kept)
         _write_verdicts(self.curated / "verdicts" / "verdicts.parquet", judged)
@@ -152,6 +162,18 @@ def _judge_all(tasks: Sequence[ShardJudging], num_rows: Sequence[int], spread: S
             bar.advance(rows)
             bar.note(f"{len(judged.rejected)} rejected by the filters")
     return judged
+
+
+def _placed(task: ShardJudging, places: Iterator[Place]) -> Iterator[tuple[Place, Conversation]]:
+    """What passed the rules of one shard; `places` goes on where the shard before it ended."""
+    passed = read_conversations(task.part.texts)
+    return zip(islice(places, len(passed)), passed, strict=True)
+
+
+def _passed(tasks: Sequence[ShardJudging], judged: Judged) -> Iterator[tuple[Place, Conversation]]:
+    """What passed the rules, of all shards."""
+    places = iter(list(judged.members))
+    return (pair for task in tasks for pair in _placed(task, places))
 
 
 def _kept(

@@ -9,6 +9,7 @@ The people are those the simulator learned from, never those that fidelity is me
 from collections.abc import Sequence
 
 from usersim.conversation import Conversation
+from usersim.errors import InputError
 from usersim.fidelity.classifiers import LinearClassifier
 from usersim.surface import stable_hash
 
@@ -16,8 +17,29 @@ FOLDS = 5
 MOST_TURNS = 4
 """User turns of a conversation that are read: later ones say little more."""
 MOST_PEOPLE = 4000
-FEWEST = 50
-"""Conversations below which nothing can be learned."""
+FEWEST, MOST = 50, 20_000
+"""Conversations below which nothing can be learned, and above which it would not fit in memory."""
+
+
+def most_tellable(
+    simulated: Sequence[Conversation], people: Sequence[Conversation], share: float
+) -> dict[str, float]:
+    """Ids and scores of the share of conversations that are told most surely from people.
+
+    Nothing goes of fewer than FEWEST. The order does not matter. Raises InputError for more than
+    MOST.
+    """
+    if len(simulated) > MOST:
+        raise InputError(
+            f"curate.balance.drop_most_tellable reads at most {MOST:,} conversations, these are "
+            f"{len(simulated):,}: set it to 0"
+        )
+    ordered = sorted(simulated, key=lambda c: (stable_hash(c.id), c.id))
+    scores = tellable(ordered, people)
+    if scores is None:
+        return {}
+    ranked = sorted(zip(scores, ordered, strict=True), key=lambda pair: (-pair[0], pair[1].id))
+    return {c.id: score for score, c in ranked[: int(share * len(ranked))]}
 
 
 def tellable(
