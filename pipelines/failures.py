@@ -9,6 +9,7 @@ from pathlib import Path
 from usersim.errors import RealchatError
 
 INTERRUPTED = 130  # what shells report for a process that Ctrl-C ended
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, for this user, in a file
 DEBUG = "REALCHAT_DEBUG"  # set by --debug, inherited by the processes of stages
 
 
@@ -40,7 +41,7 @@ def _of_the_world(error: BaseException) -> str | None:
         return "nobody reads the output any more"
     if isinstance(error, PermissionError):
         return f"not allowed to touch {error.filename}: {error.strerror}"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in FULL:
         return "the disk is full; free some space and run the same command again"
     return None
 

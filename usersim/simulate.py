@@ -241,7 +241,7 @@ async def all_or_first_error(tasks: list[asyncio.Task[None]]) -> None:
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     for task in pending:
         task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
+    await asyncio.gather(*tasks, return_exceptions=True)  # else asyncio tells of those not raised
     for task in done:
         with suppress(asyncio.CancelledError):
             task.result()
