@@ -3,17 +3,15 @@
 import sys
 from pathlib import Path
 
-from PIL import Image
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "pipelines" / "dashboard"))
 from browsing import Visit, opened_browser, served
 
 PAGES = {"overview": "", "conversations": "/conversations?q=you"}
-WIDTH, HEIGHT, COLOURS = 1000, 700, 48
+WIDTH, HEIGHT = 1000, 700
 
 
 def main() -> None:
-    """Take them, and make them small."""
+    """Take them."""
     runs, name, out = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
     with served(runs) as url, opened_browser() as browser:
@@ -23,7 +21,6 @@ def main() -> None:
             visit.page.wait_for_selector("svg.chart, [data-row]")
             target = out / f"dashboard-{picture}.png"
             visit.page.screenshot(path=target)
-            Image.open(target).convert("RGB").quantize(COLOURS).save(target, optimize=True)
             print(target)
         visit.close()
 

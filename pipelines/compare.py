@@ -253,7 +253,7 @@ def _distances(first: RunView, second: RunView) -> Iterator[Row]:
 
 def _fidelity(first: RunView, second: RunView) -> Iterator[Row]:
     tables = [fidelity_rows(view.fidelity) for view in (first, second)]
-    named = [{row.name: row for row in table} for table in tables]
+    named = [{f"{row.point}: {row.name}": row for row in table} for table in tables]
     for name in dict.fromkeys([*named[0], *named[1]]):
         sides = [table.get(name) for table in named]
         values = [side.value if side else None for side in sides]

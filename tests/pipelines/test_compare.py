@@ -110,7 +110,8 @@ def test_the_command_prints_a_table_and_writes_the_page(runs, tmp_path):
 def test_fidelity_that_both_runs_have_is_shown(runs, tmp_path):
     sides = [make_run(tmp_path / name) for name in "ab"]
     for side, auc in zip(sides, (0.62, 0.91), strict=True):
-        figure = {"auc": auc, "low": auc - 0.03, "high": auc + 0.03, "floor": 0.55}
-        write_json(side / "fidelity.json", {"two_sample": {"first": {"fasttext": figure}}})
+        figure = {"value": auc, "low": auc - 0.03, "high": auc + 0.03, "floor": 0.55}
+        named = {"point": "two_sample", "name": "fasttext, first turns", "unit": "auc"}
+        write_json(side / "fidelity.json", {"summary": [named | figure]})
     rows = {row.name: row for row in compare_runs(*sides).matters}
-    assert rows["two sample, first, fasttext"].difference == pytest.approx(0.29)
+    assert rows["two sample: fasttext, first turns"].difference == pytest.approx(0.29)

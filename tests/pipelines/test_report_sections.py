@@ -35,10 +35,13 @@ def page(tmp_path_factory):
     write_text(root / "recipe.yaml", recipe + "corpus: {license: cc-by-4.0}\n")
     write_json(root / "metrics.json", table)
     write_json(root / "fidelity.json", {
-        "two_sample": {"first": {"fasttext": FIGURE | {"prompted": 0.94}}},
-        "surface": {"groups": {"first": {"statistics": {"please": {"error": FIGURE}}}}},
+        "summary": [
+            {"point": "two_sample", "name": "fasttext, first turns", "unit": "auc"}
+            | FIGURE | {"prompted": 0.94},
+            {"point": "perplexity", "name": "all turns", "unit": "", "value": None},
+            "broken",
+        ],
         "left_out": {"conditions": "this checkpoint knows none"},
-        "perplexity": "broken",
     })  # fmt: skip
     write_report(root)
     return Page((root / "report.html").read_text(encoding="utf-8"))
@@ -55,7 +58,7 @@ def page(tmp_path_factory):
         "email 4",
         "3 of 240 generated conversations held one of 80 questions of mt-bench; 0 of them are in",
         "begin as a training person did 1.2 % 3.3 %",
-        "first, fasttext ↔ 0.62",
+        "fasttext, first turns (auc) ↔ 0.62",
         "0.57 to 0.66",
         "at most 0.58",
         "conditions was left out: this checkpoint knows none",
