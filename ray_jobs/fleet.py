@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ray_jobs.leases import Leases
+from ray_jobs.meters import Meters
 from ray_jobs.worker import Report, Simulation, Worker
 from usersim.books import Books
 from usersim.errors import EngineDead, RealchatError, WorldError
 from usersim.faults import fault_point
+from usersim.gauges import Snapshot, WorkerState
 from usersim.outcome import Spent
 from usersim.plan import Shard
 from usersim.progress import Track
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 
 REPORT_S = 1.0  # between questions to a worker
 LINES_S = 30.0  # between lines about each worker in the job's log
+GROW_S = 5.0  # between looks at a cluster that may have grown
 CLOSE_S = 20.0  # for a worker to close its engines; then they are killed
 LOSSES_IN_A_ROW = 3  # workers lost in one place, with nothing done in between, before it is left
 Answer = TypeVar("Answer")
@@ -43,6 +46,15 @@ class Placement:
     gpus: float = 0.0
     silent_s: float = 120.0
     """A worker that answers nothing for so long is given up; what it still writes is refused."""
+    grows: bool = False
+    """Whether there shall be a worker for every GPU that the cluster gains later."""
+
+    def room(self) -> int:
+        """How many workers the cluster has GPUs for, those at work included."""
+        import ray
+
+        there = ray.cluster_resources().get("GPU", 0.0)
+        return int(there / self.gpus) if self.gpus else 0
 
 
 @dataclass(slots=True)
@@ -90,7 +102,12 @@ class Fleet:
         self._stopping = Stopping()
         self._lives: Counter[int] = Counter()
         self._lost_last = ""
-        self._began = time.monotonic()
+        self._lost = 0
+        self._ready: set[str] = set()
+        self._places: list[asyncio.Task[None]] = []
+        self._given_up = 0
+        self._meters = Meters()
+        self._began = self._look_again = time.monotonic()
         settings = simulation.settings
         # Enough conversations to fill a worker, and one shard more to draw from.
         self._shards_at_once = -(-settings.concurrency // settings.shard_size) + 1
@@ -100,19 +117,38 @@ class Fleet:
         before = self._books.spent
         # A driver killed in its first second has sat all the same.
         self._books.save_spent(before, self._totals.pace(), self._began)
-        self._leases = Leases(shards, self._books.leases, self._placement.actors)
+        self._leases = Leases(shards, self._books.leases)
         with self._stopping.on_signals():
-            places = [asyncio.create_task(self._keep(n)) for n in range(self._placement.actors)]
+            self._have_places(self._placement.actors)
             clock = asyncio.create_task(self._keep_time(before))
-            self._stopping.abort = lambda: [task.cancel() for task in (*places, clock)]
+            self._stopping.abort = lambda: [task.cancel() for task in (*self._places, clock)]
             try:
-                await all_or_first_error([clock, *places])
+                await all_or_first_error([clock])  # it raises what a place raises
+                await all_or_first_error(self._places)
             finally:
-                clock.cancel()
+                await _end([clock, *self._places])
                 self._books.save_spent(before, self._totals.pace(), self._began)
         self._show()
         if self._stopping.asked and any(self._left.values()):
             raise WorldError(self._unfinished(f"stopped by {self._stopping.asked}"))
+
+    def _have_places(self, wanted: int) -> None:
+        """So many places for workers, or more."""
+        for place in range(len(self._places), wanted):
+            self._places.append(asyncio.create_task(self._keep(place)))
+
+    def _watch_places(self) -> None:
+        """Raise what ended a place; take up places that the cluster gained."""
+        for place in self._places:
+            if place.done() and not place.cancelled():
+                place.result()
+        now = time.monotonic()
+        if self._placement.grows and now >= self._look_again:
+            self._look_again = now + GROW_S
+            before = len(self._places)
+            self._have_places(self._placement.room())
+            if len(self._places) > before:
+                log.info("the cluster has room for %d workers now", len(self._places))
 
     async def _keep(self, place: int) -> None:
         """One worker after the other in one place, until nothing is left to do."""
@@ -124,10 +160,13 @@ class Fleet:
                 await self._serve(place, name)
             except Lost as error:
                 losses = 1 if self._did_something(name) else losses + 1
+                self._lost += 1
                 self._lost_last = f"{name}: {error}"
                 log.warning("%s is lost (%s); its shards go to others", name, error)
-        self._leases.retire()
-        if self._leases.workers == 0 and not self._leases.over.is_set():
+        if self._leases.over.is_set():
+            return
+        self._given_up += 1
+        if self._given_up == len(self._places):
             raise WorldError(
                 self._unfinished(f"workers are lost as often as they start, {self._lost_last}")
             )
@@ -146,14 +185,23 @@ class Fleet:
             over = asyncio.create_task(self._leases.over.wait())
             await _first_of(opened, over)
             if not self._leases.over.is_set():
-                await self._feed_and_watch(place, name, actor)
+                log.info("%s is ready (process %d)", name, opened.result())
+                await self._at_work(place, name, actor)
                 with suppress(Lost, TimeoutError):
                     await asyncio.wait_for(_answer(actor.close.remote()), CLOSE_S)
         finally:
             ray.kill(actor)
 
+    async def _at_work(self, place: int, name: str, actor: Any) -> None:
+        self._ready.add(name)
+        self._leases.join()
+        try:
+            await self._feed_and_watch(place, name, actor)
+        finally:
+            self._ready.discard(name)
+            self._leases.retire()
+
     async def _feed_and_watch(self, place: int, name: str, actor: Any) -> None:
-        log.info("%s is ready", name)
         watch = asyncio.create_task(self._watch(name, actor))
         feeding = [self._feed(place, actor) for _ in range(self._shards_at_once)]
         await _first_of(asyncio.create_task(_all(feeding)), watch)
@@ -198,6 +246,7 @@ class Fleet:
                 await asyncio.wait_for(self._leases.over.wait(), REPORT_S)
             self._books.save_spent(before, self._totals.pace(), self._began)
             self._show()
+            self._watch_places()
             self._watch_errors()
             if self._stopping.asked:
                 self._leases.close()
@@ -211,6 +260,21 @@ class Fleet:
         user, assistant = (pace.tokens[role] / elapsed for role in ("user", "assistant"))
         self._bar.note(f"{user:.0f} user + {assistant:.0f} assistant tokens/s")
         self._bar.advance(self._ended - self._bar.done)
+        self._meters.show(self._snapshot())
+
+    def _snapshot(self) -> Snapshot:
+        reports = self._totals.reports
+        states = {n: WorkerState(r.tokens, r.in_flight) for n, r in reports.items()}
+        return Snapshot(
+            planned=self._simulation.settings.conversations,
+            ended=self._ended,
+            failures=self._totals.failed()[1],
+            transient_retries=self._totals.pace().transient_retries,
+            seconds_left=self._bar.remaining_seconds,
+            lost=self._lost,
+            workers={name: states.get(name, WorkerState({}, 0)) for name in self._ready},
+            gone={name: state for name, state in states.items() if name not in self._ready},
+        )
 
     @property
     def _ended(self) -> int:
@@ -284,6 +348,12 @@ def _in_short(error: Exception) -> str:
     """What Ray says of a dead actor in pages: the last line is the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1][:160] if lines else 'no reason given'}"
+
+
+async def _end(tasks: "list[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _all(work: list[Any]) -> None:

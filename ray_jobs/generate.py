@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,12 +16,14 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.cli import Options, Overrides, RecipePath, RunPath, guarded, opened, say
+from pipelines.publish_options import asked
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_process import quieten
 from pipelines.stage_table import stage_named
 from pipelines.stages import check_ready, perform, simulation
 from ray_jobs.fleet import Fleet, Placement
+from ray_jobs.store import Store
 from ray_jobs.worker import Simulation
 from usersim.errors import InputError
 from usersim.journal import sole_owner
@@ -30,33 +33,47 @@ SIMULATE = stage_named("simulate")
 PACKAGE = "runtime_resources"  # the folder in which Ray unpacks a submitted working directory
 
 
-@guarded
-def generate(
-    overrides: Overrides = None,
-    recipe: RecipePath = None,
-    run: RunPath = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateOptions:
+    """What the job can be asked."""
+
+    overrides: Overrides = None
+    recipe: RecipePath = None
+    run: RunPath = None
     actors: Annotated[
-        int | None, typer.Option(min=1, help="Workers. [default: one a GPU, else one]")
-    ] = None,
-    cpus_per_actor: Annotated[float, typer.Option(min=0.0, help="CPUs of a worker.")] = 1.0,
+        int | None,
+        typer.Option(min=1, help="Workers. [default: one a GPU, as many as there come to be]"),
+    ] = None
+    cpus_per_actor: Annotated[float, typer.Option(min=0.0, help="CPUs of a worker.")] = 1.0
     gpus_per_actor: Annotated[
         float | None, typer.Option(min=0.0, help="GPUs of a worker. [default: 1 where there are]")
-    ] = None,
-) -> None:
+    ] = None
+    store: Annotated[
+        str, typer.Option(metavar="URI", help="Copy finished shards there, as s3://bucket/run.")
+    ] = ""
+
+
+@guarded
+@asked
+def generate(options: GenerateOptions) -> None:
     """Hold the conversations of a run on a Ray cluster; every node must see the run folder."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("ray_jobs").setLevel(logging.INFO)
     quieten()
-    found, folder = opened(Options(recipe, run), overrides)
+    found, folder = opened(Options(options.recipe, options.run), options.overrides)
     folder = RunFolder(seen_by_all(folder.root))
-    carry_out(found, folder, partial(placed, actors, cpus_per_actor, gpus_per_actor))
+    store = Store(options.store) if options.store else None  # a mistyped one is told at once
+    asked_for = (options.actors, options.cpus_per_actor, options.gpus_per_actor)
+    carry_out(found, folder, partial(placed, *asked_for), store)
     typer.echo(folder.conversations)
 
 
-def carry_out(recipe: Recipe, run: RunFolder, placement: Callable[[], Placement]) -> None:
+def carry_out(
+    recipe: Recipe, run: RunFolder, placement: Callable[[], Placement], store: Store | None = None
+) -> None:
     """Do the stage in its run folder, unless it is done; `placement` may ask the cluster.
 
-    Raises what `simulate_on_ray` raises.
+    Raises what `simulate_on_ray` and `store` raise.
     """
     if not run.exists:
         check_ready(SIMULATE, recipe, run)  # before anything is made in a mistyped folder
@@ -64,14 +81,18 @@ def carry_out(recipe: Recipe, run: RunFolder, placement: Callable[[], Placement]
         run.adopt(recipe)
         if run.is_done(SIMULATE, recipe):
             say("simulate: already done")
-            return
-        with connected():
-            perform(SIMULATE, recipe, run, partial(_work, placement=placement()))
-        run.write_manifest(recipe)
+        else:
+            uri = store.uri if store else ""
+            with connected():
+                perform(SIMULATE, recipe, run, partial(_work, placement=placement(), store=uri))
+            run.write_manifest(recipe)
+        if store:
+            store.complete(run.root, run.conversations.name)  # what earlier sessions left here
+            store.put(run.manifest_file, run.manifest_file.name)
 
 
-def _work(recipe: Recipe, run: RunFolder, placement: Placement) -> dict[str, Any]:
-    return simulate_on_ray(Simulation(*simulation(recipe, run)), placement)
+def _work(recipe: Recipe, run: RunFolder, placement: Placement, store: str) -> dict[str, Any]:
+    return simulate_on_ray(Simulation(*simulation(recipe, run), store), placement)
 
 
 def simulate_on_ray(simulation: Simulation, placement: Placement) -> dict[str, Any]:
@@ -119,7 +140,8 @@ def placed(actors: int | None, cpus: float, gpus: float | None) -> Placement:
 
     there = int(ray.cluster_resources().get("GPU", 0))
     each = float(bool(there)) if gpus is None else gpus
-    return Placement(actors or (max(1, int(there / each)) if each else 1), cpus, each)
+    wanted = actors or (max(1, int(there / each)) if each else 1)
+    return Placement(wanted, cpus, each, grows=actors is None)
 
 
 def seen_by_all(root: Path) -> Path:

@@ -19,13 +19,13 @@ class Lease:
 class Leases:
     """Shards that wait, and shards that are out. For one event loop."""
 
-    def __init__(self, shards: Sequence[Shard], last: Mapping[int, int], workers: int) -> None:
-        """`last` holds the last lease in each shard's journal, `workers` how many there will be."""
+    def __init__(self, shards: Sequence[Shard], last: Mapping[int, int], workers: int = 0) -> None:
+        """`last` holds the last lease in each shard's journal, `workers` how many there are."""
         self._waiting = deque(shards)
         self._numbers = Counter(last)
         self._out: Counter[int] = Counter()
         self.workers = workers
-        """How many workers there are, started or not."""
+        """How many workers there are whose engines are open: others may never come."""
         self._changed = asyncio.Event()
         self.over = asyncio.Event()
         """Set when nothing is given out any more: every shard is done, or `close` was called."""
@@ -56,6 +56,11 @@ class Leases:
         """The worker did not finish it: the next one to ask gets it."""
         self._out[worker] -= 1
         self._waiting.appendleft(lease.shard)
+        self._tell()
+
+    def join(self) -> None:
+        """One worker more will ask."""
+        self.workers += 1
         self._tell()
 
     def retire(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ray_jobs.leases import Lease
+from ray_jobs.store import Store
 from usersim.books import Books
 from usersim.conversation import Role
 from usersim.engine import Engine
@@ -27,6 +28,8 @@ class Simulation:
     run: Path
     recipe: str
     seed: int
+    store: str = ""
+    """URI to which finished shards are copied; empty: nowhere."""
 
     def books(self) -> Books:
         """Books on the run folder, which the driver and every worker see."""
@@ -68,8 +71,8 @@ class Worker:
         self._ended = self._errors = 0
         self._last_error = ""
 
-    async def open(self) -> None:
-        """Open the engines. Raises what they raise."""
+    async def open(self) -> int:
+        """Open the engines; returns the number of this process. Raises what they raise."""
         wanted: dict[Role, EngineSpec | Engine] = {
             "user": self._with_log(self._simulation.user),
             "assistant": self._with_log(self._simulation.assistant),
@@ -77,6 +80,7 @@ class Worker:
         engines = await open_engines(self._stack, wanted)
         settings, openers = self._simulation.settings, self._books.openers
         self._simulator = Simulator(settings, engines, openers, lambda: not self._draining)
+        return os.getpid()
 
     def _with_log(self, engine: EngineSpec | Engine) -> EngineSpec | Engine:
         if isinstance(engine, EngineSpec) and engine.log_dir:
@@ -96,7 +100,14 @@ class Worker:
                 await all_or_first_error(tasks)
         finally:
             self._books.close_journal(shard)
-        return self._books.left[shard.number] == 0
+        whole = self._books.left[shard.number] == 0
+        if whole and self._simulation.store:
+            data = shard.data(self._simulation.run)
+            await asyncio.to_thread(self._copy, data)
+        return whole
+
+    def _copy(self, data: Path) -> None:
+        Store(self._simulation.store).put(data, f"{data.parent.name}/{data.name}")
 
     async def _converse(self, shard: Shard, talk: Talk) -> None:
         assert self._simulator is not None, "open comes first"

@@ -66,6 +66,10 @@ class Books:
         self.left[shard.number], self.leases[shard.number] = shard.size, 0
         if not shard.journal(self.run).exists():
             return 0
+        if self._shared and shard.data(self.run).exists():  # whole, as whoever named it saw
+            self.ended += shard.size
+            self.left[shard.number] = 0
+            return shard.size
         journal = self.journal(shard)
         if not self._shared:  # else each worker knows those of its own shards
             self._remember_openers(journal)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sqlite3
 from pathlib import Path
@@ -14,14 +15,16 @@ class Witness:
 
     With `dies_at` the first process to come so far kills itself, after writing down what was in the
     journals at that moment; with `stops` it sends SIGTERM to that process instead. `turn_s` is how
-    long a turn takes. Travels to a worker as it is.
+    long a turn takes; from request `full_at` on the process finds its disk full. Travels to a
+    worker as it is.
     """
 
     context_tokens = 4096
 
-    def __init__(self, trace: Path, model: str, rounds=None, dies_at=0, stops=0, turn_s=0.0):
+    def __init__(self, trace: Path, model: str, rounds=None, dies_at=0, stops=0, **more):
         self.trace, self.model, self.rounds = trace, model, rounds
-        self.dies_at, self.stops, self.turn_s = dies_at, stops, turn_s
+        self.dies_at, self.stops = dies_at, stops
+        self.turn_s, self.full_at = more.get("turn_s", 0.0), more.get("full_at", 0)
         self.calls = 0
 
     async def complete(self, messages, sampling):
@@ -30,6 +33,8 @@ class Witness:
             file.write(f"{sampling.seed}\n")
         if self.calls == self.dies_at and self._is_first():
             os.kill(self.stops or os.getpid(), signal.SIGTERM if self.stops else signal.SIGKILL)
+        if self.calls == self.full_at:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8192, -1))  # no file grows any more
         await asyncio.sleep(self.turn_s)
         return await talkative(self.rounds, self.model).complete(messages, sampling)
 
