@@ -63,7 +63,8 @@ def render_card(
     environment.filters["cell"] = cell
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     tables: tuple[str, ...] = (
-        "funnel", "figures", "versions", "dropped", "contamination", "memorisation", "mended",
+        "fidelity", "funnel", "figures", "versions", "dropped", "contamination", "memorisation",
+        "mended",
     )  # fmt: skip
     absent: dict[str, Any] = {"recipe": None, "seed": None} | {name: {} for name in tables}
     body = template.render(

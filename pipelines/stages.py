@@ -94,7 +94,11 @@ def corpus(recipe: Recipe, run: RunFolder) -> Figures:
     from pipelines.corpus import build_corpus
 
     return build_corpus(
-        recipe.corpus, run.curated, run.rejected, run.corpus, _facts(recipe, run.metrics())
+        recipe.corpus,
+        run.curated,
+        run.rejected,
+        run.corpus,
+        _facts(recipe, run.metrics()) | _fidelity(run),
     )
 
 
@@ -182,6 +186,17 @@ def _facts(recipe: Recipe, metrics: Figures) -> Figures:
         **{name: metrics.get("curate", {}).get(name, {}) for name in _STATEMENTS},
         "figures": {label: value for label, value in figures.items() if value is not None},
     }
+
+
+def _fidelity(run: RunFolder) -> Figures:
+    """Rows of the run's fidelity.json for the card, where somebody measured it."""
+    from pipelines.fidelity_rows import fidelity_rows
+    from usersim.files import read_json
+
+    path = run.root / "fidelity.json"
+    table = read_json(path) if path.exists() else {}
+    rows = fidelity_rows(table) if isinstance(table, dict) else []
+    return {"fidelity": rows} if rows else {}
 
 
 def _cut_share(talk: Figures) -> float | None:

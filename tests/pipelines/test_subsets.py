@@ -9,6 +9,7 @@ from scripted_run import held
 
 from pipelines.corpus import CorpusSettings, build_corpus
 from pipelines.curate import CurateSettings, curate
+from pipelines.fidelity_rows import FidelityRow
 from pipelines.filters import REASONS
 from pipelines.release import row_ledger
 from pipelines.subsets import PUBLIC
@@ -119,3 +120,14 @@ def test_a_run_with_subsets_verifies(tmp_path):
     run = held(tmp_path / "run", {"marks": True})
     assert (run.corpus / "lineage").is_dir()
     assert [check.name for check in verify(run.root) if check.problems] == []
+
+
+def test_measured_fidelity_stands_on_the_card(folder):
+    row = FidelityRow("two sample", "linear | first", "auc", 0.6611, floor=0.3556, prompted=0.94)
+    chosen = CorpusSettings(license="cc-by-4.0")
+    build_corpus(chosen, folder / "curated", folder / "rejected", folder / "corpus",
+                 {"fidelity": [row]})  # fmt: skip
+    card = (folder / "corpus" / "README.md").read_text(encoding="utf-8")
+    assert "| two sample: linear \\| first (auc) | 0.6611 | 0.3556 | 0.94 |" in card
+    build(folder)
+    assert "Beside real people" not in (folder / "corpus" / "README.md").read_text("utf-8")
