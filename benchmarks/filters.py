@@ -169,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-python")
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--conversations", type=int, default=CONVERSATIONS)
     chosen = parser.parse_args()
     known = drafts()
     turns = list(marked_turns(known))
@@ -178,7 +179,7 @@ def main() -> None:
     for mark, row in table.items():
         shown = " ".join(f"{'-' if v is None else v:>8}" for v in row.values())
         print(f"{mark:18}{shown}")
-    sample = conversations(known, CONVERSATIONS)
+    sample = conversations(known, chosen.conversations)
     judge = Judge(FilterSettings(), [LanguageWitness()])
     judge.judge(sample[:50])
     ours, peers = [], []
