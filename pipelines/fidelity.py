@@ -246,6 +246,8 @@ class Work:
         try:
             return simulated(Speakers(spec, assistant, told), settings, folder, seed=7)
         except (InputError, WorldError) as error:
+            if str(error).startswith("stopped by SIG"):
+                raise  # somebody wants an end, not a smaller table; what was held is kept
             log.warning("%s: left out: %s", point, error)
             self.left_out[point] = str(error)
             return []
