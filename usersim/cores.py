@@ -19,11 +19,9 @@ def free_cores() -> int:
     `OMP_NUM_THREADS`, where it is set, is what the person wants. Where the system does not tell its
     load (not Linux), all cores count as free.
     """
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, round((cores or 1) * idle_share()))
+    if os.environ.get("OMP_NUM_THREADS"):
+        return own_cores()
+    return max(1, round(own_cores() * idle_share()))
 
 
 def has_tiles() -> bool:
@@ -32,6 +30,19 @@ def has_tiles() -> bool:
         return " amx_tile" in CPUINFO.read_text(encoding="utf-8")
     except OSError:
         return False
+
+
+def own_cores() -> int:
+    """Cores that this process may use at all, or as many threads as `OMP_NUM_THREADS` wants.
+
+    For processes of one thread each: they meet seldom, a busy neighbour only takes its part.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    ) or 1
 
 
 def idle_share() -> float:

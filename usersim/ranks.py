@@ -22,7 +22,7 @@ from typing import Any
 from usersim.adapters import FOLDER, save_adapter, with_saved_adapter
 from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.conversation import Role
-from usersim.cores import free_cores
+from usersim.cores import own_cores
 from usersim.errors import WorldError
 from usersim.files import read_json, read_rows, write_json, write_table
 from usersim.progress import screen, show_on
@@ -68,10 +68,10 @@ def train_model(
 
 
 def useful_processes(settings: FitSettings) -> int:
-    """One for each GPU or free core, as far as the rows of a step go round."""
+    """One for each GPU or core, as far as the rows of a step go round."""
     import torch
 
-    most = torch.cuda.device_count() if torch.cuda.is_available() else free_cores()
+    most = torch.cuda.device_count() if torch.cuda.is_available() else own_cores()
     return max(1, min(most, settings.batch_rows // settings.micro_batch_rows))
 
 

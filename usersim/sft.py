@@ -49,7 +49,7 @@ class FitSettings(Settings):
     """Held-out conversations that are scored before and after."""
     processes: int = 0
     """Copies of the model that share each step's rows, one thread or one GPU each; 0: one for each
-    GPU or free core, as far as a step's rows go round. On a CPU two copies of one thread train half
+    GPU or core, as far as a step's rows go round. On a CPU two copies of one thread train half
     as fast again as one of two threads, whose threads wait for each other at every operation."""
     checks: int = 0
     """How often held-out people are scored on the way: the best state is kept, and training that

@@ -39,9 +39,14 @@ def test_where_the_load_is_not_told_all_cores_are_free(counters):
     assert cores.free_cores() == 4
 
 
+def test_processes_that_seldom_meet_may_have_busy_cores_too(counters):
+    counters("cpu 100 0 0 1000 0 0 0 0 0 0\n", "cpu 500 0 0 1000 0 0 0 0 0 0\n")
+    assert cores.own_cores() == 4
+
+
 def test_the_person_decides(counters, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert cores.free_cores() == 3
+    assert cores.free_cores() == cores.own_cores() == 3
 
 
 def test_tile_instructions_are_read_off_the_machine(monkeypatch, tmp_path):
