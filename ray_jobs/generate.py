@@ -25,9 +25,13 @@ from pipelines.stages import check_ready, perform, simulation
 from ray_jobs.fleet import Fleet, Placement
 from ray_jobs.store import Store
 from ray_jobs.worker import Simulation
+from usersim.conversation import Role
+from usersim.engine import Engine
+from usersim.engines import EngineSpec
 from usersim.errors import InputError
 from usersim.journal import sole_owner
 from usersim.progress import track
+from usersim.simulate import about_engines
 
 SIMULATE = stage_named("simulate")
 PACKAGE = "runtime_resources"  # the folder in which Ray unpacks a submitted working directory
@@ -112,7 +116,12 @@ async def _simulate(simulation: Simulation, placement: Placement) -> dict[str, A
                 with track("simulate", simulation.settings.conversations, "conversations") as bar:
                     bar.advance(books.ended)
                     await Fleet(simulation, placement, books, bar).hold_all(missing)
-            return books.close_run()
+            figures = books.close_run()
+            engines: dict[Role, EngineSpec | Engine] = {
+                "user": simulation.user,
+                "assistant": simulation.assistant,
+            }
+            return figures | about_engines(engines, figures["usage"])
         finally:
             books.close()
 
