@@ -14,7 +14,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,8 @@ from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.checkpoints import resolve_checkpoint
 from usersim.conditions import Teller
 from usersim.perplexity import calibrating_bias, end_table, leaving_rates, perplexity, score_rows
-from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint, windows
+from usersim.ranks import train_model
+from usersim.sft import FitSettings, draw_rows, load_model, save_checkpoint, windows
 from usersim.train import TrainSettings, perplexity_change, pick, read_people
 
 
@@ -67,11 +67,10 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
         windows(chat, "user", FitSettings(), lambda c: teller.told(c, intent=False, profile=True)),
     )
     held_out = [row for c in dev for row in free(c)]
-    model = load_model(checkpoint, training=True)
-    before = score_rows(model, held_out, chat.end_of_conversation_id, "before")
-    cpu = time.process_time()
-    model, figures = fit(model, rows, chat, settings, options.seed)
-    cpu = time.process_time() - cpu
+    before = score_rows(
+        load_model(checkpoint, training=False), held_out, chat.end_of_conversation_id, "before"
+    )
+    model, figures = train_model(checkpoint, rows, chat, settings, options.seed)
     after = score_rows(model, held_out, chat.end_of_conversation_id, "after")
     profile = [row for c in dev for row in told(c)] if settings.conditions.any else []
     with_profile = score_rows(model, profile, chat.end_of_conversation_id, "with a profile")
@@ -91,9 +90,11 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
         "tokens": figures.tokens,
         "target_tokens": figures.target_tokens,
         "steps": figures.steps,
-        "tokens_per_cpu_s": round(figures.tokens / cpu, 1),
-        "cpu_s": round(cpu, 1),
+        "tokens_per_cpu_s": round(figures.tokens / figures.cpu_seconds, 1),
+        "cpu_s": round(figures.cpu_seconds, 1),
         "seconds": round(figures.seconds, 1),
+        "tokens_per_s": round(figures.tokens / figures.seconds, 1),
+        "processes": figures.processes,
         "threads": figures.threads,
         "end": end_table(after, bias),
     }
