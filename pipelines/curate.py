@@ -98,11 +98,10 @@ class Curation:
         dropped = {places[i]: Drop.for_duplicate(found) for i, found in duplicates.items()}
         dropped |= _surplus(judged, dropped, self.settings.balance, self.people)
         share = self.settings.balance.drop_most_tellable
-        if not share or self.people is None:
+        if not share:
             return dropped
         left = {p: c for p, c in _passed(tasks, judged) if p not in dropped}
-        learned_from = read_conversations(self.people / "train.parquet")
-        told = most_tellable(list(left.values()), learned_from, share)
+        told = most_tellable(list(left.values()), _known(self.people), share)
         return dropped | {
             place: Drop(BALANCE, "tellable", f"log odds of being simulated: {told[c.id]:.2f}")
             for place, c in left.items()
@@ -189,14 +188,20 @@ def _kept(
             yield conversation
 
 
+def _known(people: Path | None) -> list[Conversation]:
+    """The training people of the run; none where UserGPT came from elsewhere."""
+    train = people / "train.parquet" if people else None
+    return read_conversations(train) if train and train.is_file() else []
+
+
 def _surplus(
     judged: Judged, dropped: dict[Place, Drop], settings: BalanceSettings, people: Path | None
 ) -> dict[Place, Drop]:
     """What balance drops of what is neither bad nor a duplicate."""
     left = [place for place in judged.members if place not in dropped]
     rounds: Counter[int] = Counter()
-    if settings.rounds == "as_people" and people is not None:
-        rounds.update(c.num_rounds for c in read_conversations(people / "train.parquet"))
+    if settings.rounds == "as_people":
+        rounds.update(c.num_rounds for c in _known(people))
     found = surplus([judged.members[place] for place in left], settings, rounds)
     return {left[i]: Drop(BALANCE, gone.reason, gone.detail) for i, gone in found.items()}
 

@@ -1,6 +1,7 @@
 """Children that outlive their parent are found and ended; those of the living are left alone."""
 
 import os
+import select
 import subprocess
 import sys
 from contextlib import suppress
@@ -43,7 +44,10 @@ def test_only_marked_children_of_the_dead_are_ended(family):
     parent.communicate("die\n", timeout=60)
     assert child in orphans()
     assert plain not in orphans()
+    watched = os.pidfd_open(child)
     assert child in reap()
+    assert select.select([watched], [], [], 60)[0]  # readable when it has ended
+    os.close(watched)
     assert child not in orphans()
     os.kill(plain, 0)  # still there
 
