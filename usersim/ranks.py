@@ -8,8 +8,10 @@ they leave goes through files, none of them pickled.
 """
 
 import contextlib
+import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from usersim.rows import Row, Target
 from usersim.sft import Checks, FitFigures, FitSettings, fit, load_model
 from usersim.trainer import world_size
 
+PR_SET_PDEATHSIG = 1  # prctl(2): the signal this process gets when its parent dies
 SCREEN = "REALCHAT_SCREEN"
 """The variable that names the descriptor on which the first process shows progress."""
 
@@ -160,8 +163,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _end_with_parent() -> None:
+    """Ask Linux to end this process when the one that waits for it is gone, however it went."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """One of the processes: train, and the first of them leaves the model and the figures."""
+    _end_with_parent()
     folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
     job = read_json(folder / "job.json")
     show_on(os.fdopen(int(os.environ[SCREEN]) if rank == 0 else os.open(os.devnull, 1), "w"))
