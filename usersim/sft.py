@@ -251,6 +251,8 @@ def save_checkpoint(model: Any, chat: ChatFormat, out: Path, about: dict[str, An
 
     Either the whole folder appears or nothing does. `about` goes to realchat.json beside it all.
     """
+    from safetensors import SafetensorError
+
     temporary = out.with_name(f".{out.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
     tokenizer = chat.tokenizer
@@ -265,6 +267,6 @@ def save_checkpoint(model: Any, chat: ChatFormat, out: Path, about: dict[str, An
         save_adapter(model, temporary / FOLDER, {"opens": chat.opens, **about})
         shutil.rmtree(out, ignore_errors=True)
         temporary.rename(out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter is what a full disk is to safetensors
         shutil.rmtree(temporary, ignore_errors=True)
         raise WorldError(f"cannot save the checkpoint {out}: {error}") from error
