@@ -17,10 +17,13 @@ import yaml
 
 from pipelines.card import cell, size_category
 from pipelines.corpus import corpus_statistics, curated_table
+from pipelines.filters import FilterSettings
+from pipelines.mending import mended
 from pipelines.recipe import Recipe
 from pipelines.run_folder import PUBLISHED, Mark, RunFolder
 from pipelines.stage_table import STAGES, Stage, stage_named
 from usersim.audit import Audit, Check
+from usersim.conversation import Conversation
 from usersim.engines import model_name
 from usersim.errors import InputError, WorldError
 from usersim.files import file_hash, read_json, read_rows
@@ -151,7 +154,7 @@ class _Proof:
         kept = _rows(sorted(self._run.curated.glob("part-*.parquet")), check)
         refused = _rows([self._run.rejected / "curate.parquet"], check)
         check.found = f"{_count(made)} = {_count(kept)} kept + {_count(refused)} rejected"
-        _conserved(check, made, kept, refused)
+        _conserved(check, made, kept, refused, self._recipe.curate.filters)
         for name, rows in (("in", made), ("kept", kept)):
             check.same(f"figures: {name}", figures.get(name), _count(rows))
         _same_reasons(check, "rejected/curate.parquet", funnel, refused)
@@ -247,14 +250,16 @@ def _card(path: Path, counted: Mapping[str, Any], funnel: list[dict[str, Any]]) 
     return check
 
 
-def _conserved(check: Check, made: Rows, kept: Rows, refused: Rows) -> None:
-    """Each conversation made is kept as it was, or rejected."""
+def _conserved(
+    check: Check, made: Rows, kept: Rows, refused: Rows, filters: FilterSettings
+) -> None:
+    """Each conversation made is kept, as it was or mended by the recipe's policies, or rejected."""
     for key in sorted(made.keys() | kept.keys() | refused.keys()):
         num_in, num_kept, num_refused = (len(rows.get(key, ())) for rows in (made, kept, refused))
         if num_in != num_kept + num_refused:
             counts = f"{num_in} simulated, {num_kept} kept, {num_refused} rejected"
             check.problems.append(f"{key}: {counts}")
-        elif any(row not in made[key] for row in kept.get(key, ())):
+        elif any(not _comes_of(row, made[key], filters) for row in kept.get(key, ())):
             check.problems.append(f"{key}: the kept row is not the simulated one")
 
 
@@ -276,6 +281,15 @@ def _same_reasons(check: Check, name: str, funnel: list[dict[str, Any]], rows: R
         if found[key] != told[key]:
             place = ", ".join(key)
             check.problems.append(f"{name}: {found[key]} rows ({place}), the funnel: {told[key]}")
+
+
+def _comes_of(row: dict[str, Any], made: Sequence[dict[str, Any]], filters: FilterSettings) -> bool:
+    if row in made:
+        return True
+    try:
+        return any(mended(Conversation.from_row(m), filters)[0].to_row() == row for m in made)
+    except InputError:  # what was made is damaged, which its own check tells
+        return False
 
 
 def _rows(paths: Iterable[Path], check: Check) -> Rows:
