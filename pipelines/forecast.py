@@ -174,12 +174,28 @@ def draw(recipe: Recipe, habits: Habits, number: int) -> list[list[Said]]:
     import numpy as np
 
     generator = np.random.default_rng(recipe.seed)
-    longest = recipe.simulate.max_rounds
-    shares = np.zeros(longest)
-    for n, share in habits.rounds.items():
-        shares[min(n, longest) - 1] += share
-    rounds = generator.choice(longest, size=number, p=shares / shares.sum()) + 1
+    shares = np.array(_rounds_within(recipe, habits))
+    rounds = generator.choice(len(shares), size=number, p=shares / shares.sum()) + 1
     return [_talk(recipe, habits, int(n), generator) for n in rounds]
+
+
+def _rounds_within(recipe: Recipe, habits: Habits) -> list[float]:
+    """Share of conversations by their rounds, from one up to the recipe's most.
+
+    Nobody leaves before the recipe's fewest rounds; from there on they leave as often after each
+    round as the habits have it, and after rounds that those do not reach as often as on average.
+    """
+    fewest, most = recipe.simulate.min_rounds, recipe.simulate.max_rounds
+    seen = max(habits.rounds) + (not habits.stopped)
+    left = {n: habits.rounds.get(n, 0.0) for n in range(1, seen)}
+    stayed = {n: sum(s for k, s in habits.rounds.items() if k >= n) for n in left}
+    usual = sum(left.values()) / max(sum(stayed.values()), 1e-9)
+    shares, going_on = [], 1.0
+    for n in range(1, most):
+        leaves = left[n] / max(stayed[n], 1e-9) if n in left else usual
+        shares.append(0.0 if n < fewest else going_on * leaves)
+        going_on -= shares[-1]
+    return [*shares, going_on]
 
 
 def _talk(
@@ -297,7 +313,8 @@ def report(recipe: Recipe, wanted: Wanted, f: Forecast) -> str:
         f"  time     {duration(f.hours * 3600)}, {f.conversations_per_s:,.2f} conversations/s;"
         f" start {duration(f.start_hours * 3600)}, slots fall empty over the last"
         f" {duration(f.drain_hours * 3600)}",
-        f"  rounds   {f.rounds_mean:.2f} a conversation",
+        f"  rounds   {f.rounds_mean:.2f} a conversation, about"
+        f" {2 * f.rounds_mean * f.conversations:,.0f} turns in all",
         f"  tokens   {tokens['user']} user + {tokens['assistant']} assistant, {tokens['refused']}"
         f" refused; prompts {tokens['prompt']}, of them {tokens['prompt_computed']} computed",
         f"  slots    {f.occupancy:.0%} of {recipe.simulate.concurrency} a worker in use",

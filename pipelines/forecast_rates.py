@@ -85,6 +85,8 @@ class Habits:
     prompt_tokens: float
     """Prompt tokens of a completion, cached ones included."""
     source: str
+    stopped: bool = True
+    """Whether those of the most rounds were stopped there, and had not left of their own accord."""
 
     def of(self, role: Role) -> Manner:
         """One role's manner."""
@@ -169,6 +171,7 @@ def _habits(found: Sequence[Record], source: str) -> Habits:
         rounds={n: count / total for n, count in sorted(rounds.items())} or {1: 1.0},
         prompt_tokens=statistics.fmean(a.prompt_tokens for a in attempts),
         source=source,
+        stopped=any(r.ending is not None and r.ending.stop_reason == "max_rounds" for r in found),
     )
 
 

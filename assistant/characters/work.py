@@ -131,7 +131,9 @@ def _lived(
     async def write() -> tuple[list[Experience], list[Rejection], dict[str, Any]]:
         engine = open_engine(table.writer)
         try:
-            return await write_experiences(scenes, profile, engine, place.made, seed)
+            return await write_experiences(
+                scenes, profile, engine, place.made, seed, settings.thoughts
+            )
         finally:
             await engine.close()
 

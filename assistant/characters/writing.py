@@ -1,20 +1,22 @@
 """Experiences that a model writes: a script under a schema, each line with the paragraph it is of.
 
-The schema makes a parse failure impossible on an engine that decodes under a grammar. What a small
-model writes is weak all the same, so each script is held against its paragraph, and the template's
-completion takes the place of one that is refused: every scene is played, nothing is lost unsaid.
+The schema makes a parse failure impossible on an engine that decodes under a grammar, and it knows
+only rounds: somebody asks, the character answers. A free list of lines let a small model write what
+the other one says and nothing else. What it writes is weak all the same, so each script is held
+against its paragraph, and the template's completion takes the place of one that is refused: every
+scene is played, nothing is lost unsaid.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from assistant.characters.evidence import stems
-from assistant.characters.experiences import Experience, Utterance, complete, experience_id
+from assistant.characters.experiences import Action, Experience, Utterance, complete, experience_id
 from assistant.characters.notebook import Notebook
 from assistant.characters.profile import Profile
 from assistant.characters.scenes import Scene
@@ -30,33 +32,39 @@ GROUNDED = 0.3
 """Share of the character's content words that must stand in the paragraph. What the template says
 of 400 scenes has 0.94 (median; least 0.71) in its own paragraph, and in another one of the same
 story 1 in 100 reaches 0.3."""
-MOST_TOKENS = 448  # six lines of 120 characters and their keys take about 300 in English
+MOST_TOKENS = 448  # three rounds of 400 characters and their keys take about 340 in English
 CONCURRENT = 32
 
 
-class Line(Settings):
-    """One line of a script."""
+class Round(Settings):
+    """Somebody asks; the character may think, and answers."""
 
-    speaker: Literal["character", "other"]
-    action: Literal["speaking", "thinking"]
-    text: str = Field(min_length=1, max_length=120)
+    asked: str = Field(min_length=4, max_length=120)
+    thought: str = Field("", max_length=120)
+    answered: str = Field(min_length=12, max_length=160)
 
 
 class Script(Settings):
     """What the model answers: a scene played out."""
 
-    lines: tuple[Line, ...] = Field(min_length=2, max_length=6)
+    rounds: tuple[Round, ...] = Field(min_length=1, max_length=3)
 
 
 async def write_experiences(
-    scenes: Sequence[Scene], profile: Profile, engine: Engine, folder: Path, seed: int = 0
+    scenes: Sequence[Scene],
+    profile: Profile,
+    engine: Engine,
+    folder: Path,
+    seed: int = 0,
+    thoughts: float = 0.0,
 ) -> tuple[list[Experience], list[Rejection], dict[str, Any]]:
     """One experience a scene, in order: the engine's, or the template's where that is refused.
 
-    Returns them, what was refused and why, and counts. Resumable: nothing is asked twice. Raises
-    WorldError when the engine dies.
+    `thoughts` is the share of the template's scenes in which the character thinks. Returns them,
+    what was refused and why, and counts. Resumable: nothing is asked twice. Raises WorldError when
+    the engine dies.
     """
-    plan = fingerprint([[s.id for s in scenes], profile.text, seed])
+    plan = fingerprint([[s.id for s in scenes], profile.text, seed, schema_of(Script)])
     slots = asyncio.Semaphore(CONCURRENT)
     owner = {"plan": plan, "writer": engine.model}
     with (
@@ -85,7 +93,7 @@ async def write_experiences(
             raise WorldError(f"writing stopped: {error}; the same command goes on") from error
     refused = [r for r in results if isinstance(r, Rejection)]
     kept = [
-        complete(scene, profile, seed) if isinstance(result, Rejection) else result
+        complete(scene, profile, seed, thoughts) if isinstance(result, Rejection) else result
         for scene, result in zip(scenes, results, strict=True)
     ]
     reasons = dict(Counter(r.reason for r in refused))
@@ -94,10 +102,10 @@ async def write_experiences(
 
 
 def grounded(text: str, profile: Profile, paragraph: str) -> float:
-    """Share of a line's content words that stand in its paragraph; 1 where it has none."""
+    """Share of a text's content words that stand in its paragraph; 0 where it has none."""
     source = set(stems(profile.paragraph(paragraph).text)) | set(stems(profile.name))
     words = stems(text)
-    return sum(w in source for w in words) / len(words) if words else 1.0
+    return sum(w in source for w in words) / len(words) if words else 0.0
 
 
 def _judged(
@@ -108,44 +116,44 @@ def _judged(
     def refused(reason: str, detail: str) -> Rejection:
         return Rejection(scene.id, "experiences", reason, detail, raw)
 
-    own = [line for line in script.lines if line.speaker == "character"]
-    if not any(line.action == "speaking" for line in own):
-        return refused("character_is_silent", "no line in which the character speaks")
-    if any(line.speaker == "other" and line.action == "thinking" for line in script.lines):
-        return refused("stranger_thinks", "only the character's thoughts are known")
-    if not all(line.text.strip() for line in script.lines):
-        return refused("empty_line", "a line says nothing")
-    share = grounded(" ".join(line.text for line in own), profile, scene.paragraph)
+    if not all(r.asked.strip() and r.answered.strip() for r in script.rounds):
+        return refused("empty_line", "somebody says nothing")
+    own = " ".join(f"{r.thought} {r.answered}" for r in script.rounds)
+    share = grounded(own, profile, scene.paragraph)
     if share < GROUNDED:
         return refused("ungrounded", f"{share:.2f} of its words stand in {scene.paragraph}")
-    said = tuple(
-        Utterance(
-            profile.name if line.speaker == "character" else scene.partner,
-            " ".join(line.text.split()),
-            line.action,
-            scene.paragraph,
-        )
-        for line in script.lines
-    )
     return Experience(
         id=experience_id(scene.id, model, raw),
         character=profile.name,
         kind="life",
         place=scene.place,
         status=scene.background,
-        utterances=said,
+        utterances=tuple(_utterances(script, scene, profile)),
         paragraph=scene.paragraph,
         scene=scene.id,
         writer=model,
     )
 
 
+def _utterances(script: Script, scene: Scene, profile: Profile) -> Iterator[Utterance]:
+    """The script's lines, each with the paragraph that it is of."""
+    for said in script.rounds:
+        lines: list[tuple[str, str, Action]] = [
+            (scene.partner, said.asked, "speaking"),
+            (profile.name, said.thought, "thinking"),
+            (profile.name, said.answered, "speaking"),
+        ]
+        for speaker, text, action in lines:
+            if text.strip():
+                yield Utterance(speaker, " ".join(text.split()), action, scene.paragraph)
+
+
 def _prompt(scene: Scene, profile: Profile) -> list[Message]:
     paragraph = profile.paragraph(scene.paragraph)
     system = (
-        f"You write short scenes from the life of {profile.name}. Use only the notes. The character"
-        f" is {profile.name} and says `I`; the other is {scene.partner}, who asks. Answer with"
-        ' JSON: {"lines": [{"speaker": "other", "action": "speaking", "text": "..."}, ...]}.'
+        f"You write short interviews with {profile.name}. Use only the notes. {scene.partner} asks"
+        f" about {scene.topic}; {profile.name} answers and says `I`. Answer with JSON:"
+        ' {"rounds": [{"asked": a question, "answered": what the notes say}, ...]}.'
     )
     text = f"Notes: {paragraph.text}\nPlace: {scene.place}\nScene: {scene.background}"
     return [Message("system", system), Message("user", text)]

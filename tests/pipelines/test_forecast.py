@@ -94,6 +94,29 @@ def test_limits_of_the_recipe_hold(demo):
     assert talks == draw(recipe, DEMO, 500)
 
 
+def rounds_of(*overrides):
+    talks = draw(Recipe.load(SHIPPED, list(overrides)), DEMO, 4000)
+    return [sum(s.role == "assistant" and not s.refused for s in t) for t in talks]
+
+
+def test_nobody_leaves_before_the_recipe_lets_them():
+    asked = rounds_of("simulate.min_rounds=4", "simulate.max_rounds=6")
+    assert set(asked) == {4, 5, 6}
+    unasked = rounds_of("simulate.max_rounds=4")
+    for n, share in DEMO.rounds.items():
+        assert unasked.count(n) / len(unasked) == pytest.approx(share, abs=0.02)
+    longer = rounds_of("simulate.max_rounds=8")  # beyond what was seen they go on as before
+    assert max(longer) == 8
+    assert longer.count(1) / len(longer) == pytest.approx(DEMO.rounds[1], abs=0.02)
+
+
+def test_the_shipped_role_play_has_the_ancestors_size():
+    done = plan("--recipe", "simschat", "--json")
+    table = json.loads(done.output)
+    assert table["conversations"] == 1360
+    assert 13_000 < 2 * table["rounds_mean"] * table["conversations"] < 15_000
+
+
 @pytest.fixture
 def small_sample(monkeypatch):
     monkeypatch.setattr("pipelines.forecast.SAMPLE", 500)

@@ -17,16 +17,16 @@ TAMSIN = find_profile("tamsin-orrow")
 SCENES, _ = extract_scenes(TAMSIN, 60)
 
 
-def script_of(*lines):
-    keys = ("speaker", "action", "text")
-    return json.dumps({"lines": [dict(zip(keys, line, strict=True)) for line in lines]})
+def script_of(*rounds):
+    keys = ("asked", "answered")
+    return json.dumps({"rounds": [dict(zip(keys, said, strict=True)) for said in rounds]})
 
 
 def faithful(messages):
     """What a good writer answers: the notes, in the first person."""
     notes = messages[-1].content.partition("Notes: ")[2].split("\n")[0]
     said = first_person(notes, TAMSIN)[:120]
-    return script_of(("other", "speaking", "Tell me."), ("character", "speaking", said))
+    return script_of(("Tell me.", said))
 
 
 def written(folder, engine):
@@ -52,16 +52,13 @@ def test_every_line_of_a_written_scene_traces_to_its_paragraph(tmp_path):
 
 PLANTED = {
     "not_json": "The wind howled. Tamsin said hello.",
-    "wrong_fields": '{"lines": [{"speaker": "other"}, {"speaker": "character"}]}',
-    "out_of_range": '{"lines": []}',
-    "character_is_silent": script_of(("other", "speaking", "A."), ("other", "speaking", "B.")),
-    "stranger_thinks": script_of(("other", "thinking", "A."), ("character", "speaking", "B.")),
-    "empty_line": script_of(("other", "speaking", " "), ("character", "speaking", "B.")),
-    "ungrounded": script_of(
-        ("other", "speaking", "Well?"),
-        ("character", "speaking", "Dragons circled purple moons above Tokyo yesterday."),
-    ),
+    "wrong_fields": '{"rounds": [{"asked": "Who is there?"}]}',
+    "out_of_range": '{"rounds": []}',
+    "empty_line": script_of((" " * 8, "I built the clock by the water.")),
+    "ungrounded": script_of(("Well?!", "Dragons circled purple moons above Tokyo yesterday.")),
 }
+SILENT = ("............", "            ", "no")
+"""Answers in which the character says nothing: the schema or the paragraph refuses each."""
 
 
 def test_every_planted_malformed_script_is_refused_with_its_reason(tmp_path):
@@ -84,8 +81,31 @@ def test_every_planted_malformed_script_is_refused_with_its_reason(tmp_path):
     assert writers.count("template") == len(planted) == 60 - counts["written"]
 
 
+@pytest.mark.parametrize("said", SILENT)
+def test_a_character_who_says_nothing_is_refused(tmp_path, said):
+    silent = ScriptedEngine(lambda m, s: script_of(("Tell me.", said)), "silent")
+    made, refused, _ = written(tmp_path, silent)
+    assert {r.reason for r in refused} <= {"empty_line", "ungrounded", "out_of_range"}
+    assert {e.writer for e in made} == {"template"}
+
+
+def test_thoughts_are_the_characters_own_and_everybody_takes_turns(tmp_path):
+    def thinking(messages, sampling):
+        table = json.loads(faithful(messages))
+        table["rounds"] = [{**table["rounds"][0], "thought": "My clock. My tide."}] * 2
+        return json.dumps(table)
+
+    made, refused, _ = written(tmp_path, ScriptedEngine(thinking, "writer"))
+    assert refused == []
+    for experience in made:
+        thinkers = {u.speaker for u in experience.utterances if u.action == "thinking"}
+        assert thinkers == {TAMSIN.name}
+        sides = [u.speaker == TAMSIN.name for u in experience.utterances]
+        assert sides == [False, True, True] * 2
+
+
 def test_a_script_that_was_cut_off_says_so(tmp_path):
-    cut = ScriptedEngine(lambda m, s: Completion('{"lines": [{"spea', "length"), "cut")
+    cut = ScriptedEngine(lambda m, s: Completion('{"rounds": [{"as', "length"), "cut")
     assert {r.reason for r in written(tmp_path, cut)[1]} == {"cut_off"}
 
 
@@ -127,7 +147,7 @@ def test_the_real_engine_leaves_no_row_unparsed(tmp_path):
     assert len(made) == 10
     assert not unreadable & {r.reason for r in refused}
     assert not [v for v in verdicts if isinstance(read_answer(v, Verdict), Refused)]
-    assert json.loads(schema_of(Script))["required"] == ["lines"]
+    assert json.loads(schema_of(Script))["required"] == ["rounds"]
 
 
 def test_the_bar_of_grounding_tells_a_paragraph_from_the_others():
