@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.balance import BalanceSettings, surplus
-from pipelines.curate_figures import BALANCE, Drop, Judged, Place, figures_of
+from pipelines.curate_figures import BALANCE, Drop, Judged, Place, figures_of, with_judge
 from pipelines.curate_settings import CurateSettings
 from pipelines.dedup import duplicates_of
 from pipelines.judge_shards import ShardJudging, judge_of
+from pipelines.llm_judge import ask_judge
 from pipelines.realism import most_tellable
 from pipelines.spread import Spread, here
 from usersim.conversation import Conversation, Rejection, conversation_schema
@@ -74,15 +75,32 @@ class Curation:
         shards = _shards(self.conversations)
         num_rows = [_num_rows(path) for path in shards]
         work = spread or here(len(shards), sum(num_rows))
-        tasks = [self._judging(number, path) for number, path in enumerate(shards)]
+        told = self._ask_judge(shards)
+        tasks = [self._judging(number, path, told) for number, path in enumerate(shards)]
         judged = _judge_all(tasks, num_rows, work)
         dropped = self._dropped(tasks, judged, work)
         num_kept = self._write(tasks, judged, dropped)
-        judge = judge_of(self.settings.model_dump_json(), self.people)
-        return figures_of(judged, num_kept, judge.witnesses, rates)
+        judge = judge_of(self.settings.model_dump_json(), self.people, tasks[0].scores)
+        figures = figures_of(judged, num_kept, judge.witnesses, rates)
+        return with_judge(figures, told) if told else figures
 
-    def _judging(self, number: int, path: Path) -> ShardJudging:
-        return ShardJudging(number, path, self._work, self.settings, self.people)
+    def _ask_judge(self, shards: Sequence[Path]) -> dict[str, Any]:
+        """The judge's figures; nothing where the recipe asks for none."""
+        settings = self.settings
+        if settings.judge.kind == "off":
+            return {}
+        return ask_judge(settings.judge, settings.filters, shards, self._scores)
+
+    def _judging(self, number: int, path: Path, told: Mapping[str, Any]) -> ShardJudging:
+        place = (number, path, self._work, self.settings, self.people)
+        if not told:
+            return ShardJudging(*place)
+        return ShardJudging(*place, self._scores, told["answered"])
+
+    @property
+    def _scores(self) -> Path:
+        """Not in `curated`: the judge's answers outlive a change of thresholds."""
+        return self.curated.with_name("judged") / "scores.sqlite"
 
     @property
     def _work(self) -> Path:
@@ -217,6 +235,8 @@ def _write_verdicts(path: Path, judged: Judged) -> None:
             ("language", text),
             ("language_probability", pa.float64()),
             ("verbatim_words", pa.int64()),
+            *((name, pa.float64()) for name in ("quality", "toxicity", "judge_score")),
+            *((name, text) for name in ("judge_outcome", "judge_reason")),
         ]
     )
     rejected = {place: rejection.reason for place, rejection in judged.rejected.items()}

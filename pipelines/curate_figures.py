@@ -160,6 +160,13 @@ def figures_of(
     }
 
 
+def with_judge(figures: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """The figures with those of the model that judged; what that took stands among the costs."""
+    tokens = told["tokens"]["prompt"] + told["tokens"]["completion"]
+    judging = {"tokens": tokens, "seconds": told["seconds"], "paid": told["cost"]}
+    return figures | {"judge": told, "cost": figures["cost"] | {"judging": judging}}
+
+
 def _funnel(
     judged: Judged, num_kept: int, rates: Mapping[str, float] | None
 ) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pipelines.balance import BalanceSettings
 from pipelines.decontamination import DecontaminationSettings
 from pipelines.dedup import DedupSettings
 from pipelines.filters import FilterSettings
+from pipelines.llm_judge import JudgeSettings, JudgeWitness
 from pipelines.witnesses import (
     ContaminationWitness,
     LanguageWitness,
@@ -33,6 +34,9 @@ class CurateSettings(Settings):
     models: ScoreModels = Field(
         default_factory=ScoreModels, description="quality and toxicity models"
     )
+    judge: JudgeSettings = Field(
+        default_factory=JudgeSettings, description="a model that scores whole conversations"
+    )
     memory: MemorySettings = Field(
         default_factory=MemorySettings, description="what counts as repeating a training person"
     )
@@ -47,9 +51,12 @@ class CurateSettings(Settings):
     )
 
 
-def witnesses_of(settings: CurateSettings, people: Path | None = None) -> list[Witness]:
+def witnesses_of(
+    settings: CurateSettings, people: Path | None = None, scores: Path | None = None
+) -> list[Witness]:
     """Who gathers the evidence that a recipe asks for; `people` is what `ingest` wrote, if it did.
 
+    `scores` is the book that the judge's answers are in, where it was asked.
     Raises InputError and WorldError as `benchmark` does.
     """
     witnesses: list[Witness] = [LanguageWitness()]
@@ -62,4 +69,6 @@ def witnesses_of(settings: CurateSettings, people: Path | None = None) -> list[W
         witnesses.append(ToxicityWitness(Path(settings.models.toxicity), label))
     if people is not None and (people / "train.parquet").is_file():
         witnesses.append(MemoryWitness(people, settings.memory))
+    if scores is not None:
+        witnesses.append(JudgeWitness(settings.judge, scores))
     return witnesses

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from assistant.scoring import Scored
     from pipelines.filters import FilterSettings
     from usersim.language import Language
     from usersim.memorisation import Recall
@@ -27,8 +28,8 @@ class Evidence:
     """The quality model's score of the user's turns, 0 to 1: as people write."""
     toxicity: float | None = None
     """The toxicity model's score of the worst turn, 0 to 1."""
-    judge_score: float | None = None
-    """What the judge gives the conversation, 1 to 10."""
+    judged: "Scored | None" = None
+    """What the judge said of the conversation (`curate.judge`)."""
 
 
 EvidenceRule = Callable[[Evidence, "FilterSettings"], str | None]
@@ -78,14 +79,24 @@ def toxic(evidence: Evidence, settings: "FilterSettings") -> str | None:
 
 def low_judge_score(evidence: Evidence, settings: "FilterSettings") -> str | None:
     """The judge's score is below the recipe's threshold."""
-    if evidence.judge_score is None or settings.min_judge_score is None:
+    judged = evidence.judged
+    if judged is None or judged.score is None or settings.min_judge_score is None:
         return None
-    score = evidence.judge_score
-    return f"judged {score:g} of 10" if score < settings.min_judge_score else None
+    low = judged.score < settings.min_judge_score
+    return f"judged {judged.score:g}: {judged.reason}".rstrip(": ") if low else None
+
+
+def unscored(evidence: Evidence, settings: "FilterSettings") -> str | None:
+    """The judge was asked and gave nothing that is a score, where the recipe wants one."""
+    judged = evidence.judged
+    missing = settings.drop_unscored and judged is not None and judged.score is None
+    return judged.outcome if missing and judged else None
 
 
 EVIDENCE_RULES: dict[str, EvidenceRule] = {
     rule.__name__: rule
-    for rule in (foreign_language, contaminated, memorised, low_quality, toxic, low_judge_score)
-}
+    for rule in (
+        foreign_language, contaminated, memorised, low_quality, toxic, low_judge_score, unscored,
+    )
+}  # fmt: skip
 """Every rule by its reason, after those that read the conversation alone."""

@@ -81,7 +81,10 @@ class FilterSettings(Settings):
         0.9, ge=0, le=1, description="highest score of the toxicity model, where one is named"
     )
     min_judge_score: float | None = Field(
-        None, ge=0, le=10, description="least score by the judge (`curate.judge`), 1 to 10"
+        None, description="least score by `curate.judge`: 1 to 10, a reward model has its own scale"
+    )
+    drop_unscored: bool = Field(
+        False, description="drop what the judge was asked about and gave no score"
     )
     blocked_words: tuple[str, ...] = Field(
         (), description="further words (whole, any case) that a conversation may not contain"

@@ -35,6 +35,9 @@ class ShardJudging:
     work: Path
     settings: CurateSettings
     people: Path | None
+    scores: Path | None = None
+    """The book of the judge's answers, where it was asked."""
+    num_scores: int = 0
 
     @property
     def part(self) -> Part:
@@ -61,10 +64,11 @@ class ShardJudging:
             [self.people / f"{name}.parquet" for name in ("train", "test")] if self.people else []
         )
         seen = [(p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in read]
-        return fingerprint([self.settings.model_dump(mode="json"), str(self.path), seen])
+        settings = self.settings.model_dump(mode="json")
+        return fingerprint([settings, str(self.path), seen, self.num_scores])
 
     def _judged(self) -> Judged:
-        judge = judge_of(self.settings.model_dump_json(), self.people)
+        judge = judge_of(self.settings.model_dump_json(), self.people, self.scores)
         marks = read_marks(self.path.parent.parent) if self.settings.marks else {}
         judged, readable = Judged(), list[tuple[Place, Conversation]]()
         for i, row in enumerate(read_rows(self.path)):
@@ -92,10 +96,10 @@ class ShardJudging:
 
 
 @lru_cache(maxsize=1)
-def judge_of(settings: str, people: Path | None) -> Judge:
+def judge_of(settings: str, people: Path | None, scores: Path | None = None) -> Judge:
     """One judge a process: what its witnesses know takes seconds to load."""
     known = CurateSettings.model_validate_json(settings)
-    return Judge(known.filters, witnesses_of(known, people))
+    return Judge(known.filters, witnesses_of(known, people, scores))
 
 
 def _readable(place: Place, row: dict[str, Any], judged: Judged) -> Conversation | None:
@@ -117,17 +121,22 @@ def _passes(
     place: Place, judgement: Judgement, judged: Judged, marks: Mapping[str, Mark], judge: Judge
 ) -> bool:
     """Whether the rules let it pass; enters what was found."""
-    conversation, language = judgement.conversation, judgement.evidence.language
-    if recall := judgement.evidence.recall:
+    conversation, known = judgement.conversation, judgement.evidence
+    if recall := known.recall:
         judged.recalls.append(recall)
     judged.sides[place] = "\n".join(conversation.user_turns)
     judged.verdicts[place] = {
         "id": conversation.id,
         "failed": judgement.failed,
         "tags": judgement.tags,
-        "language": language.code if language else None,
-        "language_probability": language.probability if language else None,
+        "language": known.language.code if known.language else None,
+        "language_probability": known.language.probability if known.language else None,
         "verbatim_words": recall.verbatim_words if recall else None,
+        "quality": known.quality,
+        "toxicity": known.toxicity,
+        "judge_score": known.judged.score if known.judged else None,
+        "judge_outcome": known.judged.outcome if known.judged else None,
+        "judge_reason": known.judged.reason if known.judged else None,
     }
     if rejection := judgement.rejection(judge.settings):
         judged.rejected[place] = rejection

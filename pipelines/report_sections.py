@@ -127,7 +127,9 @@ def cost(view: RunView) -> Context | None:
     rows = [
         (name, view.number("curate", "cost", key, "tokens"),
          view.number("curate", "cost", key, "seconds"))
-        for name, key in (("all conversations", "in"), ("those that were thrown away", "dropped"))
+        for name, key in (("all conversations", "in"), ("those that were thrown away", "dropped"),
+                          ("read and written by the model that judged", "judging"))
+        if key != "judging" or view.table("curate", "cost", key)
     ]  # fmt: skip
     if not kept or rows[0][1] is None:
         return None

@@ -84,6 +84,7 @@ STAGES: tuple[Stage, ...] = (
         figures="curate",
         after=("simulate",),
         tables=("curate",),
+        pace=("curate.judge.concurrency", *(f"curate.judge.engine.{key}" for key in _ENGINE)),
         outputs=("curated", "rejected/curate.parquet"),
     ),
     Stage(
