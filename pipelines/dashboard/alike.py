@@ -38,12 +38,13 @@ def twins(browser: Browser, wish: Wish) -> list[dict[str, Any]]:
     named = [row["twin"] for row in rejected if row.get("twin")]
     kept = browser.openers_of(named)
     usual = browser.find(Wish(outcome="kept", page=wish.page), page_size=5).rows
+    twinned = [kept.get(row.get("twin") or "") for row in rejected]
+    others = [twin or next(iter(usual[i : i + 1]), None) for i, twin in enumerate(twinned)]
+    opened = iter(browser.open_rows([row for row in others if row]))
+    lefts = [next(opened) if row else None for row in others]
     pairs = []
-    for number, row in enumerate(rejected):
-        twin = kept.get(row.get("twin") or "")
-        other = twin or (usual[number] if number < len(usual) else None)
-        left, right = (browser.open(r["id"]) if r else None for r in (other, row))
-        marks = differing(_spoken(left), _spoken(right)) if twin and left and right else None
+    for left, right, twin in zip(lefts, browser.open_rows(rejected), twinned, strict=True):
+        marks = differing(_spoken(left), _spoken(right)) if twin and left else None
         pairs.append({"kept": left, "rejected": right, "twin": bool(twin), "words": marks})
     return pairs
 

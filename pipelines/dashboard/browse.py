@@ -129,8 +129,7 @@ class Browser:
                 return Found([], 0)
             hits, note, capped = self._hits(duck, wish)
             if replace(wish, q="", side="", page=1).to_query():
-                numbers = self._numbers(duck, wish, hits)
-                total, page = len(numbers), numbers[start : start + page_size]
+                total, page = self._numbers(duck, wish, hits, (start, page_size))
             elif hits is not None:
                 total, page = len(hits), hits[start : start + page_size]
             else:
@@ -151,9 +150,16 @@ class Browser:
         return before, page
 
     def _numbers(
-        self, duck: "duckdb.DuckDBPyConnection", wish: Wish, hits: list[int] | None
-    ) -> list[int]:
-        """Numbers of all that a wish with filters means, in its order."""
+        self,
+        duck: "duckdb.DuckDBPyConnection",
+        wish: Wish,
+        hits: list[int] | None,
+        span: tuple[int, int],
+    ) -> tuple[int, list[int]]:
+        """How many a wish with filters means, and the numbers of a page (start, size) of them.
+
+        Counted and cut by DuckDB: nine in ten of a million are no list to carry about.
+        """
         import pyarrow as pa
 
         if hits is not None:
@@ -161,9 +167,10 @@ class Browser:
         where, values = self._where(duck, wish)
         score = f'"{wish.score}"' if wish.score in self.scores(duck) else "NULL"
         order = SORTS.get(wish.sort, SORTS[""]).replace("score", score)
-        query = f"SELECT n FROM talk {where} ORDER BY {order}"  # noqa: S608 - columns are known ones
-        found: list[int] = duck.execute(query, values).fetchnumpy()["n"].tolist()
-        return found
+        total = _number(duck, f"SELECT count(*) FROM talk {where}", values)  # noqa: S608
+        query = f"SELECT n FROM talk {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - columns are known ones
+        rows = _rows(duck, query, [*values, span[1], span[0]])
+        return total, [row["n"] for row in rows]
 
     def _rows_at(
         self, duck: "duckdb.DuckDBPyConnection", numbers: Sequence[int], score: str
@@ -219,23 +226,30 @@ class Browser:
 
     def open(self, identity: str) -> Opened | None:
         """The conversation with this id, whole; None where there is none."""
+        row = self.openers_of([identity]).get(identity)
+        return self.open_rows([row])[0] if row else None
+
+    def open_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Opened]:
+        """The conversations of these narrow rows, whole, in their order."""
+        marks = self.marks()
+        opened = []
         with self._view() as duck:
-            if duck is None:
-                return None
-            rows = _rows(duck, "SELECT * FROM talk WHERE id = ? LIMIT 1", [identity])
-            if not rows:
-                return None
-            record = self._record(duck, rows[0])
-        messages = record.pop("messages")
-        lineage = {k: v for k, v in record.items() if v not in (None, "", [])}
-        return Opened(rows[0], messages, lineage, self.marks().get(identity))
+            for row in rows if duck is not None else ():
+                record = self._record(duck, row)
+                messages = record.pop("messages")
+                lineage = {k: v for k, v in record.items() if v not in (None, "", [])}
+                opened.append(Opened(dict(row), messages, lineage, marks.get(row["id"])))
+        return opened
 
     def openers_of(self, identities: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Narrow rows by id."""
+        """Narrow rows by id: first their numbers, from two columns, then those rows."""
         with self._view() as duck:
             if duck is None or not identities:
                 return {}
-            rows = _rows(duck, "SELECT * FROM talk WHERE list_contains(?, id)", [list(identities)])
+            asked = ", ".join("?" * len(identities))
+            query = f"SELECT n FROM talk WHERE id IN ({asked})"  # noqa: S608 - only question marks
+            numbers = [row["n"] for row in _rows(duck, query, list(identities))]
+            rows = self._rows_at(duck, numbers, "")
         return {row["id"]: row for row in rows}
 
     def clusters(self, page: int, page_size: int = 10) -> tuple[list[dict[str, Any]], int]:

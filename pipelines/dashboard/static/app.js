@@ -60,3 +60,8 @@ if (live) {
   };
   setTimeout(again, wait);
 }
+
+// An index that is being made: look again, unless somebody is typing or has chosen a row.
+if (document.querySelector("[data-busy]")) {
+  setInterval(() => { if (document.activeElement === document.body) location.reload(); }, 2000);
+}

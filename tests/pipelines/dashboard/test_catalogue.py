@@ -1,6 +1,7 @@
 """The index holds every conversation once, follows the run, and can be thrown away."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from looked_at import marked_run
@@ -39,6 +40,22 @@ def test_pages_are_the_list_cut_in_pieces(browser):
     pages = [browser.find(Wish(page=n)).rows for n in range(1, 12)]
     whole = browser.find(Wish(), page_size=1000).rows
     assert [row["id"] for page in pages for row in page] == [row["id"] for row in whole]
+
+
+@pytest.mark.parametrize("wish", [Wish(min_rounds=2), Wish(q="bicycle", sort="longest")])
+def test_pages_of_what_was_filtered_are_its_list_cut_in_pieces_too(browser, wish):
+    whole = browser.find(wish, page_size=1000)
+    pages = [browser.find(replace(wish, page=n), page_size=7) for n in range(1, 40)]
+    assert [row["id"] for page in pages for row in page.rows] == [row["id"] for row in whole.rows]
+    assert {page.total for page in pages} == {whole.total} == {len(whole.rows)}
+
+
+def test_opened_rows_come_in_the_order_that_was_asked_for(browser):
+    rows = browser.openers_of(["x-2", "simulated-0240", "x-0", "nobody"])
+    asked = [rows[identity] for identity in ("x-0", "simulated-0240", "x-2")]
+    opened = browser.open_rows(asked)
+    assert [o.row["id"] for o in opened] == ["x-0", "simulated-0240", "x-2"]
+    assert opened[0].messages == browser.open("x-0").messages
 
 
 @pytest.mark.parametrize(
