@@ -3,6 +3,7 @@ import codecs
 import pytest
 from pydantic import ValidationError
 
+from assistant.scoring import Scored
 from pipelines.evidence import EVIDENCE_RULES, Evidence
 from pipelines.filters import REASONS, FilterSettings, deciding, judge, tags_of
 from usersim.conversation import Conversation, Message
@@ -203,13 +204,14 @@ def test_the_slur_list_finds_plurals_and_ignores_ordinary_words():
         (Evidence(recall=Recall(None, 0.0, 40, too_long=True)), {}, "memorised"),
         (Evidence(quality=0.2), {"min_quality": 0.3}, "low_quality"),
         (Evidence(toxicity=0.95), {}, "toxic"),
-        (Evidence(judge_score=3), {"min_judge_score": 5}, "low_judge_score"),
+        (Evidence(judged=Scored("scored", 3)), {"min_judge_score": 5}, "low_judge_score"),
+        (Evidence(judged=Scored("not_json")), {"drop_unscored": True}, "unscored"),
     ],
 )
 def test_evidence_decides_only_at_its_threshold(evidence, thresholds, reason):
     settings = FilterSettings(**thresholds)
     assert deciding(judge(conversation(*CLEAN), settings, evidence), settings).reason == reason
-    good = Evidence(quality=0.4, toxicity=0.5, judge_score=7)
+    good = Evidence(quality=0.4, toxicity=0.5, judged=Scored("scored", 7))
     assert deciding(judge(conversation(*CLEAN), settings, good), settings) is None
 
 
