@@ -125,6 +125,8 @@ def serve(
     debug: Debug = False,
 ) -> None:
     """Serve characters by vLLM's own server: each is a model name of an OpenAI-compatible API."""
+    from pipelines.character_server import ON_A_CPU, is_cpu_build, server_command
+
     command = server_command([_trained(m) for m in models], host, port, merged)
     if dry_run:
         typer.echo(" ".join(command))
@@ -133,7 +135,8 @@ def serve(
     program = str(own) if own.is_file() else shutil.which(command[0])
     if program is None:
         raise WorldError("vLLM's command is not installed: run `make setup`")
-    os.execv(program, command)  # noqa: S606 - a program of ours with checked arguments
+    environment = {**(ON_A_CPU if is_cpu_build() else {}), **os.environ}
+    os.execve(program, command, environment)  # noqa: S606 - a program of ours, checked arguments
 
 
 def import_layout(
@@ -141,60 +144,32 @@ def import_layout(
     out: Annotated[Path, typer.Option(help="File for the experiences, one JSON object a line.")],
     debug: Debug = False,
 ) -> None:
-    """Read Character-LLM's own files: what is whole becomes experiences, the rest is listed."""
+    """Read Character-LLM's own files: what is whole becomes experiences, the rest is listed.
+
+    Questions, scenes and interviews that are among it go to files of their own beside `out`.
+    """
     import json
 
     from assistant.characters.layouts import read_layout
     from usersim.files import write_rejections, write_text
 
     found = read_layout(path)
-    rows = (json.dumps(e.to_row(), ensure_ascii=False) for e in found.experiences)
-    write_text(out, "".join(f"{row}\n" for row in rows))
+    kinds: dict[str, list[dict[str, Any]]] = {
+        "": [e.to_row() for e in found.experiences],
+        ".questions": [dict(q) for q in found.questions],
+        ".scenes": [dict(s) for s in found.scenes],
+        ".interviews": [i.to_row() for i in found.interviews],
+    }
+    for kind, rows in kinds.items():
+        if rows or not kind:
+            lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+            write_text(out.with_suffix(f"{kind}.jsonl"), "".join(f"{line}\n" for line in lines))
     typer.echo(f"rows read: {dict(found.counts)}", err=True)
     if found.rejected:
         listed = out.with_suffix(".rejected.parquet")
         write_rejections(listed, found.rejected)
         typer.echo(f"left out: {found.reasons}, listed in {listed}", err=True)
     typer.echo(out)
-
-
-def server_command(
-    models: Sequence[Path], host: str, port: int, merged: bool | None = None
-) -> list[str]:
-    """The vLLM server that plays these characters, under their folders' names.
-
-    Raises InputError for characters of different bases, or several merged ones.
-    """
-    from usersim.adapters import FOLDER
-    from usersim.checkpoints import about_checkpoint, resolve_checkpoint
-
-    merged = len(models) == 1 if merged is None else merged
-    where = ["--host", host, "--port", str(port)]
-    if merged:
-        if len(models) > 1:
-            raise InputError("one server has one merged model: name one character, or --adapters")
-        return ["vllm", "serve", str(models[0]), "--served-model-name", models[0].name, *where]
-    names = [m.name for m in models]
-    if len(set(names)) < len(names):
-        raise InputError(f"two folders have one name: {', '.join(names)}")
-    bases = {str(about_checkpoint(m).get("base", "")) for m in models}
-    if len(bases) > 1 or not all(bases):
-        raise InputError(f"characters of one base can share a server, not of {sorted(bases)}")
-    ranks = [_rank(m / FOLDER) for m in models]
-    modules = [f"{m.name}={m / FOLDER}" for m in models]
-    lora = ["--enable-lora", "--max-lora-rank", str(max(ranks)), "--max-loras", str(len(models))]
-    return [
-        "vllm", "serve", str(resolve_checkpoint(bases.pop())), *where, *lora,
-        "--lora-modules", *modules,
-    ]  # fmt: skip
-
-
-def _rank(adapter: Path) -> int:
-    """The adapter's rank, rounded up to one that vLLM knows."""
-    from usersim.files import read_json
-
-    rank = int(read_json(adapter / "adapter_config.json")["r"])
-    return next((known for known in (8, 16, 32, 64, 128, 256) if known >= rank), rank)
 
 
 def _trained(folder: Path) -> Path:

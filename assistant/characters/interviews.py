@@ -7,6 +7,7 @@ bad: what a character says is what is measured, with how it ended.
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ class InterviewSettings(Settings):
 
     repeats: int = Field(2, ge=1, description="times that each single question is asked")
     facts: int = Field(0, ge=0, description="fact questions that are asked; 0: all")
+    questions: str = Field(
+        "", description="file with questions of your own, asked like the facts: one a line"
+    )
     conversations: int = Field(6, ge=0, description="interviews of several rounds")
     rounds: int = Field(4, ge=1, description="rounds of such an interview, at most")
     max_tokens: int = Field(72, ge=1, description="tokens after which a reply is cut")
@@ -53,7 +57,7 @@ class Occasion:
 
     index: int
     kind: str
-    """`fact`, a boundary, or `open` for one of several rounds."""
+    """`fact`, a boundary, `own` of a file, or `open` for one of several rounds."""
     ask: str
     repeat: int = 0
     rounds: int = 1
@@ -112,16 +116,37 @@ class Sides:
 
 
 def planned(profile: Profile, settings: InterviewSettings) -> list[Occasion]:
-    """Every interview of a character, in order: the same for every model that is asked."""
+    """Every interview of a character, in order: the same for every model that is asked.
+
+    Raises InputError for a file of questions that holds none.
+    """
     facts = [("fact", p.ask) for p in profile.probes]
     if settings.facts:
         facts = facts[:: max(1, len(facts) // settings.facts)][: settings.facts]
     single = [*facts, *((q.boundary, q.ask) for q in boundary_questions(profile))]
+    if settings.questions:
+        single += [("own", ask) for ask in read_questions(Path(settings.questions))]
     occasions = [(kind, ask, n, 1) for kind, ask in single for n in range(settings.repeats)]
     for number in range(settings.conversations):
         opening = OPENINGS[number % len(OPENINGS)]
         occasions.append(("open", opening, number // len(OPENINGS), settings.rounds))
     return [Occasion(index, *rest) for index, rest in enumerate(occasions)]
+
+
+def read_questions(path: Path) -> list[str]:
+    """Questions of a file, one a line: plain, numbered, or an object with a `question`.
+
+    Those that are there twice are asked once. Raises InputError.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").split("\n")]
+        found = [json.loads(x)["question"] if x.startswith("{") else x for x in lines if x]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read questions from {path}: {error}") from error
+    asked = (re.sub(r"^\d+[.):]\s*", "", str(question)).strip() for question in found)
+    if not (questions := list(dict.fromkeys(filter(None, asked)))):
+        raise InputError(f"{path} holds no question: write one a line")
+    return questions
 
 
 async def hold_interviews(

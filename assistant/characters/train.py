@@ -6,8 +6,10 @@ merged into it beside it: an engine on a CPU serves merged weights at full speed
 base carries the adapters of many characters.
 """
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +23,7 @@ from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.checkpoints import resolve_checkpoint
 from usersim.conversation import Conversation
 from usersim.errors import InputError
+from usersim.files import fingerprint
 from usersim.ranks import train_model
 from usersim.rows import Row, ViewSettings, conversation_rows
 from usersim.settings import Settings
@@ -40,7 +43,7 @@ class ExperienceSettings(Settings):
         0.0, ge=0.0, le=1.0, description="share of scenes in which the character thinks first"
     )
     plain_share: float = Field(
-        0.5, ge=0.0, le=1.0,
+        0.8, ge=0.0, le=1.0,
         description="scenes told on the plain occasion that protective ones and interviews have",
     )  # fmt: skip
     writer: Literal["template", "engine"] = Field(
@@ -57,6 +60,9 @@ class CharacterSettings(FitSettings):
     eval_conversations: int = 0
     loss: Literal["character", "all"] = "character"
     """Whose turns are learned: the character's own, or everybody's."""
+    plain_rounds: int = 6
+    """Rounds on the plain occasion that are told in one go, as in an interview; 1: each
+    experience by itself, with a header of its own to read."""
 
 
 def make_experiences(profile: Profile, settings: ExperienceSettings, seed: int) -> Scripted:
@@ -74,8 +80,6 @@ def with_protection(
     figures: dict[str, Any],
 ) -> Scripted:
     """Experiences of a life, some on a plain occasion, with their share of protective ones."""
-    from dataclasses import replace
-
     place, status = place_and_status(profile)
     plain = {e.id for e in lived if int(e.id[:8], 16) / 16**8 < settings.plain_share}
     told = [replace(e, place=place, status=status) if e.id in plain else e for e in lived]
@@ -85,6 +89,37 @@ def with_protection(
     kinds = dict(Counter(e.kind for e in made))
     counts = {"experiences": len(made), "kinds": kinds, "protective": len(guarded)}
     return made, figures | counts | {"protective_share": round(len(guarded) / len(made), 4)}
+
+
+def conversations_of(
+    experiences: Sequence[Experience], profile: Profile, rounds: int, seed: int
+) -> list[Conversation]:
+    """What is learned from: each experience by itself, but those of the plain occasion in a row.
+
+    A visitor asks of this and that: experiences follow one another at random, ordinary ones and
+    provocations, until a conversation has `rounds` rounds. The header is read once for all of them,
+    so that more of the tokens are learned. 1 keeps every experience by itself.
+    """
+    told = [to_conversation(e, profile.about.trade) for e in experiences]
+    header, whole = own_header(profile), []
+    plain = sorted((t for t in told if t.system == header), key=lambda t: t.id)
+    random.Random(f"{seed} {profile.name}").shuffle(plain)
+    while plain:
+        talk = plain.pop()
+        while plain and len(talk.assistant_turns) < rounds:
+            talk = _followed_by(talk, plain.pop())
+        whole.append(talk)
+    return [*(t for t in told if t.system != header), *whole]
+
+
+def _followed_by(first: Conversation, second: Conversation) -> Conversation:
+    return replace(
+        first,
+        id=fingerprint([first.id, second.id]),
+        messages=(*first.messages, *second.turns),
+        source="experience:plain",
+        intent_id=None,  # of no single paragraph; the experiences keep what each utterance is of
+    )
 
 
 def own_header(profile: Profile) -> str:
@@ -123,7 +158,7 @@ def train_character(
         raise InputError(f"{profile.name} has no experiences to learn from")
     checkpoint = resolve_checkpoint(base)
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("assistant", own_header(profile))
-    told = [to_conversation(e, profile.about.trade) for e in experiences]
+    told = conversations_of(experiences, profile, settings.plain_rounds, seed)
     drawn = draw_rows(told, rows_of(chat, settings), settings.train_tokens, seed)
     model, figures = train_model(checkpoint, drawn, chat, settings, seed)
     about = {"base": base, "character": profile.name, "experiences": len(experiences)}

@@ -48,6 +48,26 @@ def test_the_plan_asks_facts_boundaries_and_open_questions():
     assert len(planned(PROFILE, InterviewSettings())) == 2 * (len(PROFILE.probes) + 32) + 6
 
 
+def test_a_set_of_questions_of_ones_own_is_asked_too(tmp_path):
+    lines = ["1. Who taught you?", "", '{"topic": "x", "question": "What was your bed?"}']
+    path = tmp_path / "set.txt"
+    path.write_text("\n".join([*lines, "Who taught you?"]), encoding="utf-8")
+    wanted = SETTINGS.model_copy(update={"questions": str(path)})
+    held, _ = hold(tmp_path / "a", talkative(), plan=planned(PROFILE, wanted))
+    own = [(i.ask, i.repeat) for i in held if i.kind == "own"]
+    asked = ("Who taught you?", "What was your bed?")
+    assert own == [(ask, n) for ask in asked for n in range(2)]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", '{"answer": "x"}', "{torn", None])
+def test_a_file_without_a_question_is_told(tmp_path, text):
+    path = tmp_path / "set.txt"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match="question"):
+        planned(PROFILE, SETTINGS.model_copy(update={"questions": str(path)}))
+
+
 def test_every_reply_is_kept_with_how_it_ended(tmp_path):
     held, found = hold(tmp_path, never_ending())
     assert found["replies"] == 2 * 36 + 3 * 3

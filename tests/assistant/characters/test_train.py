@@ -7,6 +7,7 @@ from assistant.characters.profile import find_profile
 from assistant.characters.train import (
     CharacterSettings,
     ExperienceSettings,
+    conversations_of,
     make_experiences,
     own_header,
     rows_of,
@@ -76,3 +77,23 @@ def test_a_character_is_trained_probed_and_kept_with_its_adapter(tiny_checkpoint
     assert figures(after)["fact"]["pairs"] == 6
     assert change(before, after)["fact"]["margin"]["low"] is not None
     assert change(before, before)["fact"]["margin"]["mean"] == 0.0
+
+
+@pytest.mark.parametrize("rounds", [1, 4, 9])
+def test_the_plain_occasion_is_told_in_one_go_and_nothing_is_lost(rounds):
+    made, _ = make_experiences(TAMSIN, ExperienceSettings(scenes=60, plain_share=0.7), 7)
+    apart = [to_conversation(e, TAMSIN.about.trade) for e in made]
+    told = conversations_of(made, TAMSIN, rounds, 7)
+    assert sorted(t for c in told for t in c.assistant_turns) == sorted(
+        t for c in apart for t in c.assistant_turns
+    )
+    assert len({c.id for c in told}) == len(told)
+    plain = [c for c in told if c.system == own_header(TAMSIN)]
+    longest = max(len(c.assistant_turns) for c in apart)
+    assert all(len(c.assistant_turns) < rounds + longest for c in plain)
+    assert sum(len(c.assistant_turns) >= rounds for c in plain) >= len(plain) - 1
+    assert conversations_of(made, TAMSIN, rounds, 7) == told
+    if rounds > 1:
+        kinds = {e.utterances[1].text: e.kind for e in made}
+        mixed = [{kinds.get(t) == "life" for t in c.assistant_turns} for c in plain]
+        assert any(len(kinds) > 1 for kinds in mixed)  # provocations come amid ordinary talk
