@@ -19,6 +19,8 @@ from pipelines.repetition import duplicate_share, looping_tail, vocabulary, word
 from pipelines.turns import Look, looks_of
 from usersim import encoding, personal_data, phrases
 from usersim.conversation import Conversation
+from usersim.personal_data import Found
+from usersim.presidio_finder import PresidioSettings, presidio_finder
 from usersim.settings import Settings
 
 
@@ -74,6 +76,12 @@ class FilterSettings(Settings):
     personal_data: Literal["mask", "drop", "keep"] = Field(
         "mask", description="addresses, numbers, secrets: masked as [EMAIL], dropped, or only told"
     )
+    personal_data_finder: Literal["light", "presidio"] = Field(
+        "light", description="by form alone, or by presidio too (extra `pii`): names, for one"
+    )
+    presidio: PresidioSettings = Field(
+        default_factory=PresidioSettings, description="what presidio looks for"
+    )
     min_quality: float | None = Field(
         None, ge=0, le=1, description="least score of the quality model (`curate.models.quality`)"
     )
@@ -99,6 +107,12 @@ class FilterSettings(Settings):
         if unknown := [name for name in names if name not in REASONS]:
             raise ValueError(f"no such reason: {', '.join(unknown)}; one of {', '.join(REASONS)}")
         return names
+
+    def personal_places(self, text: str) -> list[Found]:
+        """Where a text holds personal data. Raises WorldError without the extra that is asked."""
+        if self.personal_data_finder == "light":
+            return personal_data.find(text)
+        return presidio_finder(self.presidio).find(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +315,7 @@ def personal(conversation: Conversation, settings: FilterSettings) -> str | None
     if settings.personal_data != "drop":
         return None
     for position, message in enumerate(conversation.turns):
-        if found := personal_data.find(message.content):
+        if found := settings.personal_places(message.content):
             return f"{message.role} turn {position}: {found[0].kind}"
     return None
 
@@ -353,8 +367,8 @@ def tags_of(conversation: Conversation, settings: FilterSettings | None = None) 
         tags.append("maybe_truncated")
     if any(map(personal_data.has_placeholder, conversation.user_turns)):
         tags.append("placeholder")
-    kept = settings is not None and settings.personal_data == "keep"
-    if kept and any(personal_data.find(m.content) for m in conversation.turns):
+    keeps = settings if settings is not None and settings.personal_data == "keep" else None
+    if keeps and any(keeps.personal_places(m.content) for m in conversation.turns):
         tags.append("personal")
     return tags
 

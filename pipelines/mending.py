@@ -29,7 +29,7 @@ def _mended(message: Message, settings: FilterSettings, changes: Counter[str]) -
     if settings.encoding == "mend" and (better := encoding.mended(text)) != text:
         changes["encoding"] += 1
         text = better
-    if settings.personal_data == "mask" and (found := personal_data.find(text)):
+    if settings.personal_data == "mask" and (found := settings.personal_places(text)):
         changes.update(place.kind for place in found)
         text = personal_data.mask(text, found)
     return message if text is message.content else Message(message.role, text)

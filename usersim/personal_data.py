@@ -5,7 +5,7 @@ numbers, public IPv4 addresses, and secrets (keys, tokens). Each form is checked
 where there is a check (Luhn, ISO 7064, address ranges), because people who talk to a chatbot paste
 numbers of every kind. What cannot belong to anybody is left alone: reserved domains (RFC 2606),
 fictional telephone numbers (555-01xx), private networks, published test cards. Names and street
-addresses need a model: the extra `pii` adds presidio (see `PresidioFinder`).
+addresses need a model: see `usersim.presidio_finder`.
 """
 
 import ipaddress
@@ -13,9 +13,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-from usersim.errors import WorldError
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +109,7 @@ def find(text: str) -> list[Found]:
         found += _matches(text, "secret", _SECRET)
     for run in _RUN.finditer(text):
         found += _numbers(text, max(0, run.start() - _BEFORE), run.end() + _AFTER)
-    return list(_apart(sorted(found, key=lambda f: (f.start, -f.end)))) if found else []
+    return list(apart(sorted(found, key=lambda f: (f.start, -f.end)))) if found else []
 
 
 def _numbers(text: str, start: int, end: int) -> Iterator[Found]:
@@ -141,7 +138,8 @@ def _matches(
             yield Found(kind, match.start(), match.end())
 
 
-def _apart(found: list[Found]) -> Iterator[Found]:
+def apart(found: list[Found]) -> Iterator[Found]:
+    """Of sorted places those that overlap none before them."""
     end = -1
     for place in found:
         if place.start >= end:
@@ -203,28 +201,12 @@ _NUMBERS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
 )
 
 
-class PresidioFinder:
-    """Finds names, places and more with presidio, which is slow and needs a spaCy model.
+_CHECKS: dict[str, Callable[[str], bool]] = {
+    "email": _is_somebodys,
+    **{kind: check for kind, _, check in _NUMBERS},
+}
 
-    Raises WorldError when the extra `pii` is not installed.
-    """
 
-    def __init__(self, language: str = "en", min_score: float = 0.5) -> None:
-        try:
-            from presidio_analyzer import AnalyzerEngine
-        except ImportError as error:
-            raise WorldError(
-                "presidio is not installed: pip install 'realchat[pii]', and a spaCy model"
-            ) from error
-        self._engine: Any = AnalyzerEngine()
-        self._language, self._min_score = language, min_score
-
-    def find(self, text: str) -> list[Found]:
-        """The places that hold personal data, in order, none overlapping another."""
-        results = self._engine.analyze(text=text, language=self._language)
-        found = [
-            Found(r.entity_type.lower(), r.start, r.end)
-            for r in results
-            if r.score >= self._min_score
-        ]
-        return list(_apart(sorted(found, key=lambda f: (f.start, -f.end))))
+def is_somebodys(kind: str, text: str) -> bool:
+    """Whether what has this form can belong to a person; of kinds without a check it can."""
+    return _CHECKS.get(kind, bool)(text)

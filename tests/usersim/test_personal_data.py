@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usersim.errors import WorldError
-from usersim.personal_data import PresidioFinder, find, has_placeholder, luhn, mask
+from usersim.personal_data import find, has_placeholder, luhn, mask
 
 
 @pytest.mark.parametrize(
@@ -83,8 +82,3 @@ def test_one_check_digit_in_ten_is_right(number):
 def test_source_corpora_leave_placeholders(text):
     assert has_placeholder(text)
     assert not has_placeholder(text.lower())
-
-
-def test_presidio_is_an_extra():
-    with pytest.raises(WorldError, match="realchat\\[pii\\]"):
-        PresidioFinder()
