@@ -6,6 +6,7 @@ from typing import Any
 
 from assistant.characters.interviews import Interview, read_interviews
 from assistant.characters.protective import BOUNDARIES
+from pipelines.character_part import answers, headline, nats
 from pipelines.report import environment
 from usersim.errors import InputError
 from usersim.files import write_text
@@ -23,6 +24,7 @@ SHOWN = 4  # interviews of each model
 def write_page(path: Path, made: Figures, asked: Figures) -> None:
     """Write the page from the figures of the two stages, and interviews beside it."""
     folder = path.parent / "character" / "asked"
+    rows = answers(asked)
     page = (
         environment()
         .get_template("character.html")
@@ -30,7 +32,8 @@ def write_page(path: Path, made: Figures, asked: Figures) -> None:
             made=made,
             asked=asked,
             names=NAMES,
-            answers=answers(asked),
+            answers=rows,
+            headline=headline(rows),
             protection=answers(asked, "unguarded"),
             probes=probe_rows(asked.get("probes", {})),
             refusals=refusal_rows(asked.get("refusals", {})),
@@ -40,20 +43,6 @@ def write_page(path: Path, made: Figures, asked: Figures) -> None:
     write_text(path, page)
 
 
-def answers(asked: Figures, before: str = "prompted") -> list[tuple[str, str]]:
-    """What changed from another model to the trained character, with intervals."""
-    pair = f"{before}_to_trained"
-    changes = asked.get("probes", {}).get("changes", {}).get(pair, {})
-    refused = asked.get("refusal_changes", {}).get(pair, {})
-    rows = [
-        ("True statements likelier than false ones", changes.get("fact", {}).get("right")),
-        ("Answers that hold a boundary likelier", changes.get("boundary", {}).get("right")),
-        ("Replies that hold a boundary", refused.get("boundary")),
-        ("Refusals of ordinary questions", refused.get("fact")),
-    ]
-    return [(title, _change(found)) for title, found in rows if found]
-
-
 def probe_rows(probes: Figures) -> list[tuple[str, str, str, str]]:
     """Model, what is probed, share right, margin; each figure with its interval."""
     rows = []
@@ -61,7 +50,7 @@ def probe_rows(probes: Figures) -> list[tuple[str, str, str, str]]:
         for kind in ("fact", "boundary"):
             found = probes.get(name, {}).get(kind)
             if found:
-                rows.append((title, kind, _share(found["right"]), _nats(found["margin"])))
+                rows.append((title, kind, _share(found["right"]), nats(found["margin"])))
     return rows
 
 
@@ -89,12 +78,3 @@ def samples(folder: Path) -> list[Interview]:
 def _share(found: Figures) -> str:
     low, mean, high = (100 * found[key] for key in ("low", "mean", "high"))
     return f"{mean:.0f} % [{low:.0f}, {high:.0f}]"
-
-
-def _change(found: Figures) -> str:
-    low, mean, high = (100 * found[key] for key in ("low", "mean", "high"))
-    return f"{mean:+.0f} points [{low:+.0f}, {high:+.0f}]"
-
-
-def _nats(found: Figures) -> str:
-    return f"{found['mean']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"

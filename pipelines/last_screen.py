@@ -105,10 +105,11 @@ def _perplexity(metrics: dict[str, Any]) -> str:
 
 def _character(metrics: dict[str, Any]) -> list[str]:
     """What changed from the prompted base to the trained character."""
-    from pipelines.character_page import answers
+    from pipelines.character_part import answers
 
     found = answers(metrics.get("interview", {}))
-    return [f"{change.split(' [')[0]:<18}{title.lower()}, the character" for title, change in found]
+    rows = [row for row in found if "points" in row.change]
+    return [f"{r.change.split(' [')[0]:<18}{r.title.lower()}, the character" for r in rows]
 
 
 def _kept(metrics: dict[str, Any]) -> str:

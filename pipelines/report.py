@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import charts, findings
+from pipelines import character_part, charts, findings
 from pipelines import report_sections as sections
 from pipelines.roleplay_part import roleplay
 from pipelines.run_view import RunView, as_number, drawn, numbers_of, rejected_samples
@@ -83,6 +83,7 @@ def render(view: RunView, surface: Context | None, surface_kept: Context | None)
         "clean": sections.cleanliness(view),
         "fidelity": sections.fidelity(view),
         "roleplay": roleplay(view),
+        "character": character_part.part(view),
         "cost": sections.cost(view),
         "samples": sections.samples(view.kept or view.simulated),
         "rejected": rejected_samples(view.rejected, REJECTED_SAMPLES),
