@@ -7,8 +7,9 @@ one that it truly resembles, never for resembling something dropped.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,7 @@ from pydantic import Field
 
 from pipelines.dedup_index import kept_earlier
 from pipelines.near import Likeness, Loadable, near_pairs
+from pipelines.semantic import SemanticSettings, semantic_pairs
 from pipelines.spread import Spread, in_turn
 from pipelines.traces import UNITS, Traces, TraceShape
 from usersim.conversation import Conversation
@@ -65,7 +67,9 @@ class DedupSettings(Settings):
     max_short_openers: int = Field(
         5, ge=1, description="how many conversations one short opener may open"
     )
-
+    semantic: SemanticSettings = Field(
+        default_factory=SemanticSettings, description="the same in other words (extra `semantic`)"
+    )
     against: tuple[Path, ...] = Field(
         (),
         description="runs, corpora or Parquet files kept earlier, or trained on: what resembles a "
@@ -92,7 +96,7 @@ class DedupSettings(Settings):
     def shape(self) -> TraceShape:
         """What must be remembered of each conversation."""
         num_perm = {each.unit: each.banding.num_perm for each in self.likenesses}
-        return TraceShape(Shingling(self.shingle_words), num_perm)
+        return TraceShape(Shingling(self.shingle_words), num_perm, self.semantic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,7 @@ NEAR_REASONS = {
     "user_side": "near_duplicate_conversation",
     "dialogue": "near_duplicate_dialogue",
 }
+SEMANTIC_REASON = "semantic_duplicate"
 
 
 class Test(Protocol):
@@ -288,16 +293,31 @@ def _visit(
     visit = _Visit({}, _repeated(groups.values()), [])
     for reason, group, each in zip(EXACT_REASONS, groups.values(), allowed, strict=True):
         visit.tests[reason] = Repeats(group, each)
-    for likeness in settings.likenesses:
-        may = is_long if likeness.unit in ("opener", "first_round") else everything
-        group = _groups(ranked[likeness.unit].to_numpy(), may)
+    for reason, unit, pairs_of in _searches(parts, settings):
+        may = is_long if unit in ("opener", "first_round") else everything
+        group = _groups(ranked[unit].to_numpy(), may)
         own = np.flatnonzero((group == np.arange(len(group))) & may)
-        found = near_pairs(parts, likeness, order[own], spread)
+        found = pairs_of(order[own], spread)
         alike = Alike(own[found.pairs], found.jaccard)
-        visit.tests[NEAR_REASONS[likeness.unit]] = NearDuplicates(group, alike)
+        visit.tests[reason] = NearDuplicates(group, alike)
         visit.concerned |= np.isin(group, alike.pairs) | _repeated([group])
         visit.edges += map(tuple, alike.pairs.tolist())
     return visit
+
+
+Search = Callable[["NDArray[np.int64]", Spread], Alike]
+"""Pairs among places."""
+
+
+def _searches(
+    parts: Sequence[Loadable], settings: DedupSettings
+) -> Iterator[tuple[str, str, Search]]:
+    """What is looked for after exact repeats: reason, unit, and who finds the pairs."""
+    for likeness in settings.likenesses:
+        yield NEAR_REASONS[likeness.unit], likeness.unit, partial(near_pairs, parts, likeness)
+    if settings.semantic.model:
+        search = partial(semantic_pairs, parts, settings.semantic.threshold)
+        yield SEMANTIC_REASON, settings.semantic.unit, search
 
 
 def _joined(parts: Sequence[Loadable]) -> "tuple[pa.Table, NDArray[np.bool_]]":

@@ -66,4 +66,4 @@ def _indexed(file: Path, shape: TraceShape) -> Loadable:
             write_json(mark, {"print": wanted, "rows": len(traces)})
         except WorldError:  # a folder that may only be read: the index is made anew each time
             return traces.kept_earlier()
-    return Part(file, stem, tuple(shape.num_perm), is_old=True)
+    return Part(file, stem, shape.matrices, is_old=True)

@@ -42,8 +42,8 @@ class ShardJudging:
     @property
     def part(self) -> Part:
         """What the rules let pass, for deduplication."""
-        units = tuple(self.settings.dedup.shape.num_perm)
-        return Part(self._file("passed", ".parquet"), self._file("traces", ""), units)
+        matrices = self.settings.dedup.shape.matrices
+        return Part(self._file("passed", ".parquet"), self._file("traces", ""), matrices)
 
     def judge(self) -> Judged:
         """Judge every row, unless that is done; returns what was found and leaves `part`'s files.

@@ -8,7 +8,7 @@ pairs are verified by the true Jaccard similarity of their texts, which are read
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.spread import Spread
 from pipelines.traces import UNITS, USER_PART, Traces, Turns
@@ -34,7 +34,7 @@ class Loadable(Protocol):
         """All of its traces."""
         ...
 
-    def matrix(self, unit: str) -> "NDArray[np.uint32]":
+    def matrix(self, unit: str) -> "NDArray[Any]":
         """The signatures of one unit."""
         ...
 
@@ -93,7 +93,7 @@ class _Doubtful:
         if len(likely):
             involved, local = np.unique(self.pairs[likely], return_inverse=True)
             pairs = local.reshape(-1, 2)
-            held = _parts_at(self.parts, self.likeness.unit, involved)
+            held = parts_at(self.parts, self.likeness.unit, involved)
             turns = [each for part, rows in held for each in part.turns(rows.tolist())]
             found[likely] = self._similarities(turns, self.likeness.unit, pairs)
             if part := USER_PART.get(self.likeness.unit):
@@ -117,7 +117,7 @@ class _Doubtful:
 
         involved, local = np.unique(self.pairs, return_inverse=True)
         unit = self.likeness.unit
-        rows = [part.matrix(unit)[at] for part, at in _parts_at(self.parts, unit, involved)]
+        rows = [part.matrix(unit)[at] for part, at in parts_at(self.parts, unit, involved)]
         found: NDArray[np.int64] = kernel.agreements(np.concatenate(rows), local.reshape(-1, 2))
         return found
 
@@ -150,7 +150,7 @@ def near_pairs(
     return Alike(pairs[reached], scores[reached])
 
 
-def _parts_at(
+def parts_at(
     parts: Sequence[Loadable], unit: str, places: "NDArray[np.int64]"
 ) -> "Iterator[tuple[Loadable, NDArray[np.int64]]]":
     """The parts that hold some sorted places, and which of their rows those are."""

@@ -7,16 +7,16 @@ which later runs are deduplicated against.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.semantic import EMBEDDING, SemanticSettings, embed
 from usersim.conversation import Conversation
 from usersim.files import fingerprint, whole_file, write_table
 from usersim.shingling import Shingling
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
 
@@ -54,11 +54,24 @@ class TraceShape:
     shingling: Shingling
     num_perm: dict[str, int]
     """Length of the signatures, by unit."""
+    semantic: SemanticSettings = field(default_factory=SemanticSettings)
 
     @property
     def print(self) -> str:
         """The same for traces that can be compared."""
-        return fingerprint(["traces 1", self.shingling.words, self.num_perm])
+        told = ["traces 1", self.shingling.words, self.num_perm]
+        embedded = [self.semantic.model, self.semantic.unit] if self.semantic.model else []
+        return fingerprint(told + embedded)
+
+    @property
+    def units(self) -> set[str]:
+        """The units whose contents are compared."""
+        return {*self.num_perm, *ALWAYS, *([self.semantic.unit] if self.semantic.model else [])}
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Names of the matrices that such traces have."""
+        return (*self.num_perm, *([EMBEDDING] if self.semantic.model else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +80,8 @@ class Traces:
 
     table: "pa.Table"
     """`id`, `record`, `faults`, and for each unit `UNIT` (contents) and `UNIT_words`."""
-    signatures: "dict[str, NDArray[np.uint32]]"
-    """By unit, one row a conversation."""
+    signatures: "dict[str, NDArray[Any]]"
+    """By unit, one row a conversation; `embedding`, where it is asked: vectors of length one."""
     turns: Callable[[Sequence[int]], list[Turns]]
     """The turns of some rows, from wherever they are."""
     is_old: bool = False
@@ -91,20 +104,23 @@ class Traces:
             "record": pa.array([fingerprint(c.to_row()) for c in conversations], pa.string()),
             "faults": pa.array(faults, pa.int32()),
         }
-        signatures = {}
-        for unit in (name for name in UNITS if name in {*shape.num_perm, *ALWAYS}):
+        signatures: dict[str, NDArray[Any]] = {}
+        for unit in (name for name in UNITS if name in shape.units):
             texts = [UNITS[unit](each) for each in turns]
             sketches = shape.shingling.sketches(texts, shape.num_perm.get(unit, 1))
             columns |= {unit: sketches.contents, f"{unit}_words": sketches.num_words}
             if unit in shape.num_perm:
                 signatures[unit] = sketches.signatures
+        if shape.semantic.model:
+            said = [UNITS[shape.semantic.unit](each) for each in turns]
+            signatures[EMBEDDING] = embed(said, shape.semantic.model)
         return cls(pa.table(columns), signatures, lambda rows: [turns[i] for i in rows])
 
     def load(self) -> "Traces":
         """Itself: what is in memory needs no reading."""
         return self
 
-    def matrix(self, unit: str) -> "NDArray[np.uint32]":
+    def matrix(self, unit: str) -> "NDArray[Any]":
         """The signatures of one unit."""
         return self.signatures[unit]
 
@@ -139,7 +155,7 @@ class Part:
         signatures = {unit: self.matrix(unit) for unit in self.units}
         return Traces(table, signatures, self.turns, self.is_old)
 
-    def matrix(self, unit: str) -> "NDArray[np.uint32]":
+    def matrix(self, unit: str) -> "NDArray[Any]":
         """The signatures of one unit, memory-mapped; the table is not read."""
         return _mapped(Path(f"{self.stem}.{unit}.npy"))
 
@@ -154,10 +170,10 @@ class Part:
         ]
 
 
-def _mapped(path: Path) -> "NDArray[np.uint32]":
+def _mapped(path: Path) -> "NDArray[Any]":
     import numpy as np
 
     # A matrix without rows cannot be mapped.
     mode: Any = "r" if path.stat().st_size > SMALL else None
-    found: NDArray[np.uint32] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    found: NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
     return found
