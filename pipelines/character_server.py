@@ -25,7 +25,9 @@ def server_command(
         if len(models) > 1:
             raise InputError("one server has one merged model: name one character, or --adapters")
         return [*serving(models[0]), "--served-model-name", models[0].name, *where]
-    return [*serving(_base_of(models)), *where, *_with_adapters(models)]
+    base, checkpoint = _base_of(models)
+    named = ["--served-model-name", Path(base).name]
+    return [*serving(checkpoint), *named, *where, *_with_adapters(models)]
 
 
 def serving(checkpoint: Path) -> list[str]:
@@ -47,7 +49,8 @@ def is_cpu_build() -> bool:
     return False
 
 
-def _base_of(models: Sequence[Path]) -> Path:
+def _base_of(models: Sequence[Path]) -> tuple[str, Path]:
+    """The base's name, and its folder."""
     from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 
     names = [m.name for m in models]
@@ -56,7 +59,8 @@ def _base_of(models: Sequence[Path]) -> Path:
     bases = {str(about_checkpoint(m).get("base", "")) for m in models}
     if len(bases) > 1 or not all(bases):
         raise InputError(f"characters of one base can share a server, not of {sorted(bases)}")
-    return resolve_checkpoint(bases.pop())
+    base = bases.pop()
+    return base, resolve_checkpoint(base)
 
 
 def _with_adapters(models: Sequence[Path]) -> list[str]:

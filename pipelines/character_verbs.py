@@ -131,7 +131,7 @@ def serve(
     if dry_run:
         typer.echo(" ".join(command))
         return
-    own = Path(sys.executable).with_name(command[0])  # of this environment, active or not
+    own = Path(sys.executable).parent / command[0]  # of this environment, active or not
     program = str(own) if own.is_file() else shutil.which(command[0])
     if program is None:
         raise WorldError("vLLM's command is not installed: run `make setup`")

@@ -113,7 +113,7 @@ STAGES: tuple[Stage, ...] = (
         tables=("character",),
         models=("assistant",),
         pace=("character.training.processes",),
-        outputs=("models/character", "models/character-unguarded", "character/made"),
+        outputs=("models/character", "character/made"),
         trains=True,
         optional=True,
     ),

@@ -6,6 +6,7 @@ merged into it beside it: an engine on a CPU serves merged weights at full speed
 base carries the adapters of many characters.
 """
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -49,6 +50,9 @@ class ExperienceSettings(Settings):
     writer: Literal["template", "engine"] = Field(
         "template", description="who plays the scenes: the paragraph's own sentences, or a model"
     )
+    file: str = Field(
+        "", description="experiences of your own instead, as `realchat characters import` writes"
+    )
 
 
 class CharacterSettings(FitSettings):
@@ -58,8 +62,9 @@ class CharacterSettings(FitSettings):
     train_tokens: int = 40_000
     windows_per_conversation: int = 0
     eval_conversations: int = 0
-    loss: Literal["character", "all"] = "character"
-    """Whose turns are learned: the character's own, or everybody's."""
+    loss: Literal["character", "all", "speech"] = "character"
+    """What is learned: the character's own turns, everybody's, or the character's without their
+    thoughts, which are then in no row."""
     plain_rounds: int = 6
     """Rounds on the plain occasion that are told in one go, as in an interview; 1: each
     experience by itself, with a header of its own to read."""
@@ -68,8 +73,24 @@ class CharacterSettings(FitSettings):
 def make_experiences(profile: Profile, settings: ExperienceSettings, seed: int) -> Scripted:
     """The template's experiences and the protective ones, and what there is of each kind."""
     scenes, figures = extract_scenes(profile, settings.scenes, seed)
-    lived = [complete(s, profile, seed, settings.thoughts) for s in scenes]
+    if settings.file:
+        lived = read_experiences(Path(settings.file), profile.name)
+    else:
+        lived = [complete(s, profile, seed, settings.thoughts) for s in scenes]
     return with_protection(profile, lived, settings, seed, {"scenes": figures})
+
+
+def read_experiences(path: Path, name: str) -> list[Experience]:
+    """A person's experiences in a file, one JSON object a line. Raises InputError without any."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        found = [Experience.from_row(json.loads(line)) for line in lines]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"cannot read experiences from {path}: {error}") from error
+    if not (own := [e for e in found if e.character.casefold() == name.casefold()]):
+        others = ", ".join(sorted({e.character for e in found})[:4]) or "nobody"
+        raise InputError(f"{path} holds experiences of {others}, and none of {name}")
+    return own
 
 
 def with_protection(
@@ -92,15 +113,16 @@ def with_protection(
 
 
 def conversations_of(
-    experiences: Sequence[Experience], profile: Profile, rounds: int, seed: int
+    experiences: Sequence[Experience], profile: Profile, settings: CharacterSettings, seed: int
 ) -> list[Conversation]:
     """What is learned from: each experience by itself, but those of the plain occasion in a row.
 
     A visitor asks of this and that: experiences follow one another at random, ordinary ones and
-    provocations, until a conversation has `rounds` rounds. The header is read once for all of them,
-    so that more of the tokens are learned. 1 keeps every experience by itself.
+    provocations, until a conversation has `settings.plain_rounds` rounds. The header is read once
+    for all of them, so that more of the tokens are learned.
     """
-    told = [to_conversation(e, profile.about.trade) for e in experiences]
+    thoughts, rounds = settings.loss != "speech", settings.plain_rounds
+    told = [to_conversation(e, profile.about.trade, thoughts) for e in experiences]
     header, whole = own_header(profile), []
     plain = sorted((t for t in told if t.system == header), key=lambda t: t.id)
     random.Random(f"{seed} {profile.name}").shuffle(plain)
@@ -158,7 +180,7 @@ def train_character(
         raise InputError(f"{profile.name} has no experiences to learn from")
     checkpoint = resolve_checkpoint(base)
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("assistant", own_header(profile))
-    told = conversations_of(experiences, profile, settings.plain_rounds, seed)
+    told = conversations_of(experiences, profile, settings, seed)
     drawn = draw_rows(told, rows_of(chat, settings), settings.train_tokens, seed)
     model, figures = train_model(checkpoint, drawn, chat, settings, seed)
     about = {"base": base, "character": profile.name, "experiences": len(experiences)}

@@ -31,6 +31,7 @@ from assistant.characters.train import (
     CharacterSettings,
     ExperienceSettings,
     own_header,
+    read_experiences,
     train_character,
     with_protection,
 )
@@ -84,8 +85,8 @@ class Place:
 
     @property
     def unguarded(self) -> Path:
-        """The one that was trained without protective experiences."""
-        return self.root / "models" / "character-unguarded"
+        """The one that was trained without protective experiences, where there is an ablation."""
+        return self.made / "unguarded"
 
     @property
     def made(self) -> Path:
@@ -124,6 +125,8 @@ def _lived(
 ) -> tuple[list[Experience], list[Rejection], dict[str, Any]]:
     settings = table.experiences
     scenes, figures = extract_scenes(profile, settings.scenes, seed)
+    if settings.file:
+        return read_experiences(Path(settings.file), profile.name), [], {"scenes": figures}
     if settings.writer == "template":
         lived = [complete(s, profile, seed, settings.thoughts) for s in scenes]
         return lived, [], {"scenes": figures}

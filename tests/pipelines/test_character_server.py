@@ -47,6 +47,7 @@ def test_one_character_is_served_merged_and_several_as_adapters_of_one_base(gpu_
     assert "--enable-lora" not in alone
     both = server_command([ann, bob], *HERE)
     assert both[2] == str(base)
+    assert both[both.index("--served-model-name") + 1] == "base"
     assert both[-2:] == [f"ann={ann}/adapter", f"bob={bob}/adapter"]
     assert both[both.index("--max-lora-rank") + 1] == "16"
     assert both[both.index("--max-loras") + 1] == "3"  # one place for who asks for the base
@@ -59,6 +60,19 @@ def test_the_cpu_build_is_started_by_its_module(monkeypatch, tmp_path):
     command = server_command([character(tmp_path / "ann")], *HERE)
     assert command[:2] == [sys.executable, "-m"]
     assert command[command.index("--model") + 1] == str(tmp_path / "ann")
+
+
+@pytest.mark.parametrize("program", [sys.executable, Path(sys.executable).name])
+def test_the_server_takes_the_place_of_the_command(monkeypatch, tmp_path, program):
+    """Whether it is named by its path or stands beside this environment's Python."""
+    started = []
+    monkeypatch.setattr(character_server, "server_command", lambda *a: [program, "-m", "x"])
+    monkeypatch.setattr(os, "execve", lambda *call: started.append(call))
+    assert ran("serve", character(tmp_path / "ann")).exit_code == 0
+    path, command, environment = started[0]
+    assert Path(path).is_absolute()
+    assert command == [program, "-m", "x"]
+    assert environment["PATH"] == os.environ["PATH"]
 
 
 def test_characters_that_cannot_share_a_server_are_refused(tmp_path):
@@ -129,8 +143,9 @@ def server(trained, tmp_path_factory):
             assert time.monotonic() < give_up, log.read_text()[-3000:]
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _answers(httpx, url):
@@ -149,16 +164,18 @@ def test_one_base_serves_several_characters_together(server, trained, served_che
     listed = {m["id"] for m in httpx.get(f"{server}/v1/models").json()["data"]}
     assert {folder.name for folder in trained} < listed
     names = [folder.name for folder in trained]
-    base = next(name for name in listed if name not in names)
-    said = {name: _greedy(httpx, server, name) for name in [*names, base]}
+    base = served_checkpoint.name
+    said = {name: _likelihood(httpx, server, name) for name in [*names, base]}
     assert len(set(said.values())) == 3
-    again = {name: _greedy(httpx, server, name) for name in said}
-    assert again == said
+    again = {name: _likelihood(httpx, server, name) for name in said}
+    assert again == pytest.approx(said, abs=0.02)
 
 
-def _greedy(httpx, server, name):
+def _likelihood(httpx, server, name):
+    """Of the likeliest first token, in nats: another one for other weights."""
     messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "Who are you?"}]
-    body = {"model": name, "messages": messages, "max_tokens": 24, "temperature": 0}
+    body = {"model": name, "messages": messages, "max_tokens": 1, "temperature": 0}
+    body["logprobs"] = True
     answer = httpx.post(f"{server}/v1/chat/completions", json=body, timeout=120)
     assert answer.status_code == 200, answer.text
-    return answer.json()["choices"][0]["message"]["content"]
+    return round(answer.json()["choices"][0]["logprobs"]["content"][0]["logprob"], 3)

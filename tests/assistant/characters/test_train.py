@@ -1,5 +1,8 @@
 """What a character learns from, whose turns are learned, and real training on a tiny model."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from assistant.characters.experiences import to_conversation
@@ -10,6 +13,7 @@ from assistant.characters.train import (
     conversations_of,
     make_experiences,
     own_header,
+    read_experiences,
     rows_of,
     train_character,
 )
@@ -55,21 +59,52 @@ def test_the_loss_is_on_the_character_or_on_everybody(chatml):
     assert all(turn in others for turn in talk.user_turns)
 
 
+def test_thoughts_are_learned_or_in_no_row(chatml):
+    made, _ = make_experiences(TAMSIN, ExperienceSettings(scenes=16, thoughts=1.0), 7)
+    thoughts = [u.text for e in made for u in e.utterances if u.action == "thinking"]
+    assert len(thoughts) >= 16
+    for loss, there in (("character", True), ("all", True), ("speech", False)):
+        settings = CharacterSettings(loss=loss, view={"window": 8192})
+        told = conversations_of(made, TAMSIN, settings, 7)
+        rows = [row for talk in told for row in rows_of(chatml, settings)(talk)]
+        text = "".join(chatml.tokenizer.decode(row.input_ids) for row in rows)
+        assert all((f"({thought})" in text) == there for thought in thoughts)
+
+
+def test_experiences_of_ones_own_are_learned_from(tmp_path):
+    made, _ = make_experiences(TAMSIN, ExperienceSettings(scenes=16, protective_share=0), 7)
+    stranger = replace(made[0], character="Somebody Else")
+    path = tmp_path / "mine.jsonl"
+    rows = [e.to_row() for e in [*made[:5], stranger]]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    settings = ExperienceSettings(file=str(path), plain_share=0, protective_share=0.5)
+    found, counts = make_experiences(TAMSIN, settings, 7)
+    assert [e for e in found if e.kind == "life"] == made[:5]
+    assert counts["protective"] == 5
+    with pytest.raises(InputError, match="of Somebody Else, Tamsin Orrow, and none of Joram"):
+        read_experiences(path, "Joram Pell")
+    with pytest.raises(InputError, match="cannot read"):
+        read_experiences(tmp_path / "none.jsonl", "Joram Pell")
+
+
 def test_nothing_to_learn_from_is_told(tmp_path):
     with pytest.raises(InputError, match="no experiences"):
         train_character(CharacterSettings(), "x", TAMSIN, [], tmp_path / "out")
 
 
 @pytest.mark.slow
-def test_a_character_is_trained_probed_and_kept_with_its_adapter(tiny_checkpoint, tmp_path):
+@pytest.mark.parametrize("rank", [16, 0])
+def test_a_character_is_trained_probed_and_kept_with_its_adapter(tiny_checkpoint, tmp_path, rank):
+    """By an adapter, or all weights."""
     from assistant.characters.probes import change, figures, pairs_of, probe, prompted
 
     made, _ = make_experiences(TAMSIN, ExperienceSettings(scenes=16), 7)
-    settings = CharacterSettings(train_tokens=3000, view={"window": 2048, "context_limit": 400})
+    view = {"window": 2048, "context_limit": 400}
+    settings = CharacterSettings(train_tokens=6000, view=view, lora_rank=rank)
     out = tmp_path / "tamsin"
     found = train_character(settings, str(tiny_checkpoint), TAMSIN, made, out)
     assert found["training"]["losses"][-1][1] < found["training"]["losses"][0][1]
-    assert (out / "adapter" / "adapter_model.safetensors").is_file()
+    assert (out / "adapter" / "adapter_model.safetensors").is_file() == bool(rank)
     pairs = pairs_of(TAMSIN)[:6]
     before = probe(tiny_checkpoint, prompted(TAMSIN), pairs, "base")
     after = probe(out, own_header(TAMSIN), pairs, "trained")
@@ -83,7 +118,8 @@ def test_a_character_is_trained_probed_and_kept_with_its_adapter(tiny_checkpoint
 def test_the_plain_occasion_is_told_in_one_go_and_nothing_is_lost(rounds):
     made, _ = make_experiences(TAMSIN, ExperienceSettings(scenes=60, plain_share=0.7), 7)
     apart = [to_conversation(e, TAMSIN.about.trade) for e in made]
-    told = conversations_of(made, TAMSIN, rounds, 7)
+    settings = CharacterSettings(plain_rounds=rounds)
+    told = conversations_of(made, TAMSIN, settings, 7)
     assert sorted(t for c in told for t in c.assistant_turns) == sorted(
         t for c in apart for t in c.assistant_turns
     )
@@ -92,7 +128,7 @@ def test_the_plain_occasion_is_told_in_one_go_and_nothing_is_lost(rounds):
     longest = max(len(c.assistant_turns) for c in apart)
     assert all(len(c.assistant_turns) < rounds + longest for c in plain)
     assert sum(len(c.assistant_turns) >= rounds for c in plain) >= len(plain) - 1
-    assert conversations_of(made, TAMSIN, rounds, 7) == told
+    assert conversations_of(made, TAMSIN, settings, 7) == told
     if rounds > 1:
         kinds = {e.utterances[1].text: e.kind for e in made}
         mixed = [{kinds.get(t) == "life" for t in c.assistant_turns} for c in plain]

@@ -98,7 +98,7 @@ def test_training_writes_what_was_learned_and_the_ablation_leaves_protection_out
     found = work.train_stage(table, "base", Place(tmp_path), 7)
     guarded = [e for e in seen["character"] if e.kind != "life"]
     assert len(guarded) == found["experiences"]["protective"] == 10
-    assert seen["character-unguarded"] == [e for e in seen["character"] if e.kind == "life"]
+    assert seen["unguarded"] == [e for e in seen["character"] if e.kind == "life"]
     lines = (tmp_path / "character/made/experiences.jsonl").read_text().splitlines()
     assert len(lines) == 50
 
