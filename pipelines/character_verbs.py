@@ -33,7 +33,11 @@ verbs = typer.Typer(
 )
 
 Life = Annotated[
-    str, typer.Argument(help="A markdown or wiki file, or a story that comes with realchat.")
+    str,
+    typer.Argument(
+        help="A markdown or wiki file, a file of personas (people.jsonl#3 for the third), or a"
+        " story that comes with realchat."
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 

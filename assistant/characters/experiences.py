@@ -17,6 +17,7 @@ from assistant.characters.scenes import Scene, SceneType, topics
 from assistant.characters.voice import first_person, lived
 from usersim.conversation import Conversation, Message
 from usersim.files import fingerprint
+from usersim.personas.scenes import with_article
 
 Action = Literal["speaking", "thinking"]
 
@@ -149,7 +150,7 @@ def _mine(topic: str) -> str:
 
 def header(name: str, place: str, status: str, trade: str = "") -> str:
     """The system message of a conversation in which a model is to be this person."""
-    who, first = f"{name}, a {trade}" if trade else name, name.split(maxsplit=1)[0]
+    who, first = f"{name}, {with_article(trade)}" if trade else name, name.split(maxsplit=1)[0]
     return (
         f"You are {who}. Speak as {first} does, of what {first} knows.\n"
         f"Place: {place}\nNow: {status}"

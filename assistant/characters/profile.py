@@ -150,12 +150,21 @@ def known_lives() -> list[str]:
 
 
 def find_profile(name: str | Path) -> Profile:
-    """A file's profile, or that of a story that comes with realchat. Raises InputError."""
+    """The profile of a story, or of a person in a file of personas.
+
+    `name` is a story that comes with realchat, a markdown or wiki file, or a YAML, JSON or JSONL
+    file of personas, with `#3` behind it for the third. Raises InputError.
+    """
+    from assistant.characters.persona_lives import SUFFIXES, persona_profile
+
     own = LIVES / f"{name}.md"
-    path = own if str(name) in known_lives() else Path(name)
+    file, _, number = str(name).partition("#")
+    path = own if str(name) in known_lives() else Path(file)
     if not path.is_file():
         known = ", ".join(known_lives())
         raise InputError(f"no profile {name}: neither a file nor one of {known}")
+    if path.suffix in SUFFIXES:
+        return persona_profile(path, int(number) if number.isdigit() else 1)
     return Profile.read(path)
 
 

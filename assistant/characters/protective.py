@@ -16,6 +16,7 @@ import yaml
 
 from assistant.characters.experiences import Experience, Utterance, experience_id
 from assistant.characters.profile import Profile
+from usersim.personas.scenes import with_article
 
 Boundary = Literal["anachronism", "false_relation", "identity_attack", "machine"]
 BOUNDARIES: tuple[Boundary, ...] = get_args(Boundary)
@@ -47,8 +48,9 @@ def protective_experiences(profile: Profile, count: int, seed: int = 0) -> list[
     """`count` protective experiences, the boundaries in turn, none twice while there are others."""
     generator = random.Random(f"{profile.name} protective {seed}")
     made: dict[str, Experience] = {}
+    known = boundaries_of(profile)
     for number in range(count):
-        boundary = BOUNDARIES[number % len(BOUNDARIES)]
+        boundary = known[number % len(known)]
         for _ in range(NEW_DRAWS):
             experience = _experience(profile, boundary, generator)
             if experience.id not in made:
@@ -66,7 +68,7 @@ def boundary_questions(profile: Profile) -> list[BoundaryQuestion]:
     """
     generator = random.Random(f"{profile.name} held out")
     questions = {}
-    for boundary in BOUNDARIES:
+    for boundary in boundaries_of(profile):
         lines = words()["held_out"][boundary]
         fillings = _fillings(profile, boundary, held_out=True)
         generator.shuffle(fillings)
@@ -80,6 +82,11 @@ def boundary_questions(profile: Profile) -> list[BoundaryQuestion]:
             ask, held, crossed = (text.format(**filled) for text in lines[line])
             questions[ask] = BoundaryQuestion(boundary, ask, held, crossed)
     return list(questions.values())
+
+
+def boundaries_of(profile: Profile) -> list[Boundary]:
+    """The boundaries that a person has: nothing is an anachronism to who lives today."""
+    return [b for b in BOUNDARIES if all(_fillings(profile, b, h) for h in (True, False))]
 
 
 def place_and_status(profile: Profile) -> tuple[str, str]:
@@ -114,11 +121,11 @@ def _experience(profile: Profile, boundary: Boundary, generator: random.Random) 
 def _fillings(profile: Profile, boundary: Boundary, held_out: bool) -> list[dict[str, str]]:
     """What can be put into a boundary's lines; of the strangers' names one half is held out."""
     about = profile.about
-    fixed = {"name": profile.name, "trade": about.trade or "person"}
+    fixed = {"name": profile.name, "a_trade": with_article(about.trade or "person")}
     if boundary == "anachronism":
         things: dict[str, int] = words()["things"]["held_out" if held_out else "trained"]
         later = [thing for thing, since in things.items() if since > profile.last_year]
-        return [{**fixed, "thing": t, "an_thing": _with_article(t)} for t in later or things]
+        return [{**fixed, "thing": t, "an_thing": with_article(t)} for t in later]
     if boundary == "false_relation":
         part = slice(1, None, 2) if held_out else slice(0, None, 2)
         names = (about.strangers or words()["strangers"])[part]
@@ -128,7 +135,3 @@ def _fillings(profile: Profile, boundary: Boundary, held_out: bool) -> list[dict
         impostors = list(about.impostors or words()["impostors"])
         return [{**fixed, "impostor": n} for n in (impostors if held_out else impostors[:-1])]
     return [fixed]
-
-
-def _with_article(thing: str) -> str:
-    return f"{'an' if thing[0] in 'aeio' else 'a'} {thing}"

@@ -48,7 +48,8 @@ class CharacterTable(Settings):
     """Stage `train_character`: a model learns to be one person."""
 
     life: str = Field(
-        "tamsin-orrow", description="a story that comes with realchat, or a markdown or wiki file"
+        "tamsin-orrow",
+        description="a story that comes with realchat, a markdown or wiki file, or of personas",
     )
     experiences: ExperienceSettings = ExperienceSettings()
     writer: EngineSpec = Field(
