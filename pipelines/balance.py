@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from usersim.conversation import Conversation
 from usersim.neardup import clusters, near_duplicate_pairs
@@ -31,8 +31,10 @@ class BalanceSettings(Settings):
     )
     max_per_intent: int | None = Field(None, ge=1, description="conversations of one intent")
     max_per_persona: int | None = Field(None, ge=1, description="conversations of one persona")
-    rounds: Literal["as_they_come", "as_people"] = Field(
-        "as_they_come", description="as_people: no number of rounds far above its share there"
+    rounds: Literal["as_they_come", "as_people"] | dict[PositiveInt, PositiveFloat] = Field(
+        "as_they_come",
+        description="as_people: no number of rounds far above its share there; or shares of your"
+        " own, as {1: 0.5, 2: 0.3, 3: 0.2}",
     )
     drop_most_tellable: float = Field(
         0.0,
@@ -42,7 +44,7 @@ class BalanceSettings(Settings):
         "(pipelines.realism); for corpora of 50 to 20,000 conversations",
     )
     max_excess: float = Field(
-        1.25, ge=1, description="how far above, as a ratio (as_people); 1 matches exactly"
+        1.25, ge=1, description="how far above such a share, as a ratio; 1 matches exactly"
     )
 
 
@@ -91,9 +93,10 @@ def surplus(
                 gone[position] = Surplus(reason, f"more than {limit} of {group}")
             else:
                 kept[group] += 1
-    if settings.rounds == "as_people" and people:
+    wanted = people if settings.rounds == "as_people" else settings.rounds
+    if isinstance(wanted, Mapping) and wanted:
         left = [position for position in order if position not in gone]
-        gone |= _over_represented(members, left, people, settings.max_excess)
+        gone |= _over_represented(members, left, wanted, settings.max_excess)
     return gone
 
 
@@ -124,7 +127,7 @@ def _opener_clusters(members: Sequence[Member], similarity: float) -> list[str]:
 
 
 def _over_represented(
-    members: Sequence[Member], order: Sequence[int], people: Mapping[int, int], excess: float
+    members: Sequence[Member], order: Sequence[int], people: Mapping[int, float], excess: float
 ) -> dict[int, Surplus]:
     by_rounds: dict[int, list[int]] = defaultdict(list)
     for position in order:
@@ -139,7 +142,7 @@ def _over_represented(
 
 
 def kept_by_rounds(
-    sizes: Mapping[int, int], people: Mapping[int, int], excess: float
+    sizes: Mapping[int, int], people: Mapping[int, float], excess: float
 ) -> dict[int, int]:
     """How many conversations of each number of rounds stay.
 
@@ -148,10 +151,10 @@ def kept_by_rounds(
     where people have none of these.
     """
     top = max(sizes, default=0)
-    capped: Counter[int] = Counter()
+    capped: dict[int, float] = defaultdict(float)
     for rounds, count in people.items():
         capped[min(rounds, top)] += count
-    shares = {rounds: capped[rounds] / capped.total() for rounds in sizes} if capped else {}
+    shares = {rounds: capped[rounds] / sum(capped.values()) for rounds in sizes} if capped else {}
     if not any(shares.values()):
         return dict(sizes)
     kept, total = dict(sizes), -1

@@ -199,6 +199,9 @@ def _kept(
     """The conversations of a shard that stay; the dropped ones join the rejected."""
     for place, conversation in passed:
         if drop := dropped.get(place):
+            if twin := drop.duplicate:
+                told = {"duplicate_of": twin.kept_id, "cluster": twin.cluster}
+                judged.verdicts[place] |= told | {"similarity": twin.similarity}
             judged.rejected[place] = Rejection.of(
                 conversation, drop.stage, drop.reason, drop.detail
             )
@@ -224,6 +227,10 @@ def _surplus(
     return {left[i]: Drop(BALANCE, gone.reason, gone.detail) for i, gone in found.items()}
 
 
+_SCORES = ("quality", "toxicity", "judge_score", "similarity")
+_NAMES = ("judge_outcome", "judge_reason", "duplicate_of", "cluster")
+
+
 def _write_verdicts(path: Path, judged: Judged) -> None:
     import pyarrow as pa
 
@@ -235,8 +242,8 @@ def _write_verdicts(path: Path, judged: Judged) -> None:
             ("language", text),
             ("language_probability", pa.float64()),
             ("verbatim_words", pa.int64()),
-            *((name, pa.float64()) for name in ("quality", "toxicity", "judge_score")),
-            *((name, text) for name in ("judge_outcome", "judge_reason")),
+            *((name, pa.float64()) for name in _SCORES),
+            *((name, text) for name in _NAMES),
         ]
     )
     rejected = {place: rejection.reason for place, rejection in judged.rejected.items()}

@@ -98,12 +98,14 @@ class Drop:
     stage: str
     reason: str
     detail: str
+    duplicate: Duplicate | None = None
+    """Of what it is a duplicate, where it is one."""
 
     @classmethod
     def for_duplicate(cls, duplicate: Duplicate) -> "Drop":
         """The drop of a duplicate."""
         stage = EXACT if duplicate.reason in EXACT_REASONS else NEAR
-        return cls(stage, duplicate.reason, str(duplicate))
+        return cls(stage, duplicate.reason, str(duplicate), duplicate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ class FilterSettings(Settings):
     )
     max_goodbyes: int = Field(3, ge=1, description="turns in a row that only say thanks or goodbye")
     min_rounds: int = Field(1, ge=0, description="answered user turns that a conversation needs")
+    min_user_words: int = Field(0, ge=0, description="words that a user must type in all")
+    max_turn_characters: int = Field(0, ge=0, description="of either side; 0: any, people paste")
     max_truncated_share: float = Field(
         1.0,
         ge=0,
@@ -110,9 +112,8 @@ class FilterSettings(Settings):
 
     def personal_places(self, text: str) -> list[Found]:
         """Where a text holds personal data. Raises WorldError without the extra that is asked."""
-        if self.personal_data_finder == "light":
-            return personal_data.find(text)
-        return presidio_finder(self.presidio).find(text)
+        light = self.personal_data_finder == "light"
+        return personal_data.find(text) if light else presidio_finder(self.presidio).find(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +292,16 @@ def slur(conversation: Conversation, settings: FilterSettings) -> str | None:
     return None
 
 
+def length(conversation: Conversation, settings: FilterSettings) -> str | None:
+    """A user who types less, or a turn that is longer, than the recipe wants."""
+    longest = max(len(message.content) for message in conversation.turns)
+    if settings.max_turn_characters and longest > settings.max_turn_characters:
+        return f"a turn of {longest} characters"
+    wanted = settings.min_user_words
+    typed = sum(len(text.split()) for text in conversation.user_turns) if wanted else 0
+    return f"{typed} words of the user" if typed < wanted else None
+
+
 def truncated(conversation: Conversation, settings: FilterSettings) -> str | None:
     """More answers than allowed that the engine's token limit broke off (`cut_turns`)."""
     answers = len(conversation.assistant_turns)
@@ -325,7 +336,7 @@ RULES: dict[str, Rule] = {
     for rule in (
         engine_error, no_answer, blank_turn, template_leak, reasoning_leak, transcript,
         user_answers, assistant_asks, echo, self_naming, refusal, repetitive_turn, repeated_turn,
-        goodbye_loop, slur, truncated, encoding_damage, personal,
+        goodbye_loop, slur, length, truncated, encoding_damage, personal,
     )
 }  # fmt: skip
 """Every rule by its reason, in the order in which the first failing one names the rejection."""

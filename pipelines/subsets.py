@@ -26,7 +26,7 @@ ORIGIN = ("source", "license", "stop_reason", "user_model", "assistant_model", "
 PUBLIC = frozenset({
     "no_answer", "blank_turn", "template_leak", "reasoning_leak", "transcript", "user_answers",
     "assistant_asks", "echo", "self_naming", "refusal", "repetitive_turn", "repeated_turn",
-    "goodbye_loop", "truncated", "encoding_damage", "foreign_language", "low_quality",
+    "goodbye_loop", "length", "truncated", "encoding_damage", "foreign_language", "low_quality",
     "low_judge_score", "unscored", "duplicate_id", "exact_duplicate", "same_opener",
     "near_duplicate_opener", "near_duplicate_first_round", "near_duplicate_conversation",
     "near_duplicate_dialogue", "marked_bad", "opener_cluster", "intent_cap", "persona_cap",

@@ -2,8 +2,10 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipelines.balance import BalanceSettings, Member, kept_by_rounds, surplus
 
@@ -52,6 +54,17 @@ def test_rounds_come_to_the_shares_of_people():
     assert abs(kept.count(1) - kept.count(4)) <= 1
     assert kept.count(4) == 20
     assert {s.reason for s in gone.values()} == {"round_balance"}
+
+
+def test_rounds_come_to_shares_of_ones_own():
+    talks = [Member(f"m{i}", "x", 1 if i < 80 else 4) for i in range(100)]
+    settings = BalanceSettings(rounds={"1": 0.25, "4": 0.75}, max_excess=1.0)
+    gone = surplus(talks, settings, {1: 99})
+    kept = [talks[i].rounds for i in range(100) if i not in gone]
+    assert abs(3 * kept.count(1) - kept.count(4)) <= 3
+    assert kept.count(4) == 20
+    with pytest.raises(ValidationError):
+        BalanceSettings(rounds={0: 1.0})
 
 
 @given(COUNTS, COUNTS, st.floats(1.0, 3.0))

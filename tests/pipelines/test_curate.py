@@ -83,6 +83,10 @@ def test_rejected_rows_hold_the_whole_record_and_the_kept_twin(tmp_path):
     assert '"user_tokens": 3' in by_reason["refusal"]["record"]
     assert by_reason["exact_duplicate"]["detail"].startswith("kept=")
     assert "similarity=1.000" in by_reason["exact_duplicate"]["detail"]
+    rows = {r["id"]: r for r in read_rows(tmp_path / "curated" / "verdicts" / "verdicts.parquet")}
+    told = [rows["copy"][name] for name in ("duplicate_of", "cluster", "similarity")]
+    assert told == ["clean-basil", "clean-basil", 1.0]
+    assert rows["refuses"]["duplicate_of"] is None
     assert by_reason["refusal"]["stage"] == "filters"
 
 

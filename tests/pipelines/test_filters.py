@@ -12,7 +12,12 @@ from usersim.memorisation import Recall
 from usersim.phrases import is_slur
 
 SETTINGS = FilterSettings(
-    blocked_words=("Voldemort",), max_truncated_share=0.5, encoding="drop", personal_data="drop"
+    blocked_words=("Voldemort",),
+    max_truncated_share=0.5,
+    encoding="drop",
+    personal_data="drop",
+    min_user_words=2,
+    max_turn_characters=4000,
 )
 CLEAN = [
     "whats a good way to keep basil alive indoors",
@@ -40,6 +45,7 @@ PLANTED = {
         (CLEAN, {"stop_reason": "error"}),
     ],
     "no_answer": [("hello there",)],
+    "length": [("hm", "What do you mean?"), ("tell me a long story", "And then. " * 500)],
     "blank_turn": [
         (*CLEAN[:1], "\u200b"),
         (*CLEAN[:1], "---"),
