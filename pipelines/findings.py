@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.charts import Change, Estimate, plain_words, thousands
+from pipelines.charts import Change, Estimate, thousands
 from pipelines.gate import Check, GateSettings, checks
 from pipelines.licensing import Entry, permission
 from pipelines.model_card import public_name
@@ -15,9 +15,9 @@ from pipelines.run_view import RunView
 from usersim.errors import InputError
 
 MAIN_DISTANCES = {
-    "words_first": ("words, first turn", "words"),
-    "words_later": ("words, later turns", "words"),
-    "rounds_to_cap": ("rounds, up to the cap", "bit"),
+    "words_first": ("length of the first turn", "words"),
+    "words_later": ("length of later turns", "words"),
+    "rounds_to_cap": ("number of rounds", "bit"),
 }
 """The distances of the first screen; all of them stand in the section below it."""
 
@@ -114,12 +114,12 @@ def _simulation(view: RunView) -> list[dict[str, Any]]:
     return [{"stage": "simulate", "unit": "conversations"} | counts]
 
 
-def thrown_away(stages: Sequence[Mapping[str, Any]]) -> tuple[float, list[tuple[str, float]]]:
-    """How many a funnel rejected, and its reasons, the most frequent first."""
+def lost_by_reason(stages: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """How many records a funnel rejected for each reason."""
     reasons: Counter[str] = Counter()
     for stage in stages:
         reasons.update(stage["reasons"])
-    return reasons.total(), [(plain_words(k), n) for k, n in reasons.most_common()]
+    return reasons
 
 
 def perplexity_changes(view: RunView) -> list[Change]:
@@ -199,21 +199,22 @@ def recipe_table(view: RunView) -> dict[str, Any]:
 
 def may_publish(view: RunView) -> tuple[str, str]:
     """May this corpus be published? The short answer and why; folded from every row's license."""
-    ledger = _ledger(view)
-    if not ledger:
+    found = ledger(view)
+    if not found:
         return "not known yet", "There are no conversations whose license could be looked at."
     corpus = recipe_table(view).get("corpus")
     named = corpus.get("license") if isinstance(corpus, dict) else None
     stated = str(view.at("corpus", "license") or named or "unknown")
     try:
-        given = permission(ledger, stated)
+        given = permission(found, stated)
     except InputError as error:
         return "not as it is", str(error)
-    sources = "; ".join(_ledger_line(entry) for entry in ledger)
+    sources = "; ".join(_ledger_line(entry) for entry in found)
     return f"yes, under {given.license}", f"Licenses of its sources: {sources}."
 
 
-def _ledger(view: RunView) -> list[Entry]:
+def ledger(view: RunView) -> list[Entry]:
+    """Every source of a run's rows with its license."""
     rows = view.kept or view.simulated
     listed = view.at("corpus", "sources")
     if not rows and isinstance(listed, list):

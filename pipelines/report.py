@@ -13,6 +13,7 @@ from pipelines import character_part, charts, findings
 from pipelines import report_sections as sections
 from pipelines.roleplay_part import roleplay
 from pipelines.run_view import RunView, as_number, drawn, numbers_of, rejected_samples
+from pipelines.verdict import IN_WORDS, in_words, reasons_told, verdict
 from usersim.conversation import Conversation
 from usersim.files import write_text
 from usersim.progress import duration
@@ -72,6 +73,7 @@ def render(view: RunView, surface: Context | None, surface_kept: Context | None)
         "name": view.root.resolve().name,
         "view": view,
         "made": _made(view),
+        "verdict": verdict(view, surface),
         "first": _first_screen(view, surface),
         "funnels": _funnels(view),
         "surface": _surface(view, surface, surface_kept),
@@ -88,7 +90,6 @@ def render(view: RunView, surface: Context | None, surface_kept: Context | None)
         "samples": sections.samples(view.kept or view.simulated),
         "rejected": rejected_samples(view.rejected, REJECTED_SAMPLES),
         "machine": view.table("machine"),
-        "cores": view.number("machine", "cores"),
         "versions": view.table("versions"),
         "definitions": (surface or {}).get("definitions", {}),
     }
@@ -112,6 +113,7 @@ def environment() -> "Environment":
         "figure": figure,
         "percent": percent,
         "plain": charts.plain_words,
+        "in_words": in_words,
         "distance": distance,
         "signed": findings.signed,
         "duration": duration,
@@ -155,24 +157,18 @@ def _made(view: RunView) -> dict[str, bool]:
 
 
 def _first_screen(view: RunView, surface: Context | None) -> Context:
-    """Five questions and their answers."""
-    people, simulated = findings.funnels(view)
-    likeness, distances = findings.likeness(surface)
-    publish, why = findings.may_publish(view)
+    """What the verdict rests on."""
+    people, _ = findings.funnels(view)
+    lost = findings.lost_by_reason(people)
+    told = reasons_told(lost.most_common(), 3)
     return {
-        "conversations": view.number("curate", "kept") if view.at("curate") else None,
-        "simulated": view.number("simulate", "conversations"),
-        "user_turns": sum(len(c.user_turns) for c in view.kept or view.simulated),
-        "likeness": likeness,
-        "distances": distances,
-        "lost": findings.thrown_away(simulated),
-        "lost_people": findings.thrown_away(people),
+        "distances": findings.likeness(surface)[1],
         "models": findings.models(view),
         "perplexity": findings.perplexity_changes(view)[:1],
         "loss": findings.loss_sentence(view, "real"),
-        "gate": (gate := findings.gate(view)),
-        "publish": findings.answer(publish, gate),
-        "why": why,
+        "gate": findings.gate(view),
+        "why": findings.may_publish(view)[1],
+        "lost_people": f"Of real people's records {figure(lost.total())} were left out: {told}",
     }
 
 
@@ -185,6 +181,7 @@ def _funnels(view: RunView) -> list[Context]:
             "verb": verb,
             "stages": stages,
             "chart": _svg(charts.waterfall, stages) if stages else "",
+            "meanings": {r: IN_WORDS[r] for s in stages for r in s["reasons"] if r in IN_WORDS},
         }
         for title, verb, stages in zip(titles, verbs, findings.funnels(view), strict=True)
     ]
@@ -296,7 +293,6 @@ def _speed(view: RunView) -> Context:
     seconds = numbers_of(view.at("timing"))
     stages = {name.removesuffix("_s"): value for name, value in seconds.items()}
     rates = numbers_of(view.at("simulate", "tokens_per_s"))
-    tokens = [view.number("curate", "tokens", key) for key in ("dropped", "in")]
     return {
         "total": sum(seconds.values()),
         "timing": _bars(stages, "seconds", charts.REAL),
@@ -306,7 +302,6 @@ def _speed(view: RunView) -> Context:
             title: view.number(model, "training", "tokens_per_s")
             for model, title in (("user_model", "UserGPT"), ("assistant", "The student"))
         },
-        "wasted": tokens[0] / tokens[1] if tokens[0] is not None and tokens[1] else None,
     }
 
 

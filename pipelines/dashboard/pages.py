@@ -16,6 +16,7 @@ from pipelines.dashboard.search import marked
 from pipelines.marks import OPINIONS, set_mark
 from pipelines.report import distance, figure, percent
 from pipelines.run_view import RunView
+from pipelines.verdict import in_words, verdict
 from usersim.errors import RealchatError
 from usersim.progress import duration
 
@@ -33,7 +34,7 @@ def _environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        loader=FileSystemLoader([Path(__file__).with_name("templates"), REPORT_CSS.parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -44,6 +45,7 @@ def _environment() -> "Environment":
         "percent": percent,
         "distance": distance,
         "plain": charts.plain_words,
+        "in_words": in_words,
         "duration": duration,
         "ago": ago,
         "segment": lambda text: quote(text, safe=""),
@@ -92,8 +94,7 @@ def overview(request: "Request") -> "Response":
     """One run: its verdict, its figures, and where to go from here."""
     name, folder = _run(request)
     view = RunView.of_figures(folder)
-    likeness, distances = findings.likeness(view.table("report", "surface"))
-    _, why = findings.may_publish(view)
+    surface = view.table("report", "surface")
     _, simulated = findings.funnels(view)
     return _page(
         "run.html",
@@ -101,14 +102,27 @@ def overview(request: "Request") -> "Response":
         active="overview",
         summary=summary(name, folder),
         view=view,
-        likeness=likeness,
-        distances=distances,
-        why=why,
-        lost=findings.thrown_away(simulated),
+        verdict=verdict(view, surface),
+        links=_links(name, view),
+        distances=findings.likeness(surface)[1],
+        why=findings.may_publish(view)[1],
         gate=findings.gate(view),
         charts=_charts(view, simulated),
         has_report=(folder / "report.html").is_file(),
     )
+
+
+def _links(name: str, view: RunView) -> list[tuple[str, str] | None]:
+    """Where to look further, beside each answer."""
+    at = f"/runs/{quote(name, safe='')}"
+    kept = "?outcome=kept" if view.number("curate", "kept") is not None else ""
+    report = (f"{at}/report", "every distribution")
+    return [
+        (f"{at}/conversations{kept}", "look at them"),
+        report if (view.root / "report.html").is_file() else None,
+        (f"{at}/sides", "beside what was kept"),
+        None,
+    ]
 
 
 def _charts(view: RunView, funnel: list[dict[str, Any]]) -> list[tuple[str, Any]]:
