@@ -60,11 +60,11 @@ def render_card(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cell"] = cell
+    environment.filters |= {"cell": cell, "bibtex": bibtex}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     tables: tuple[str, ...] = (
         "fidelity", "funnel", "figures", "versions", "dropped", "contamination", "memorisation",
-        "mended",
+        "mended", "revisions",
     )  # fmt: skip
     absent: dict[str, Any] = {"recipe": None, "seed": None} | {name: {} for name in tables}
     body = template.render(
@@ -154,6 +154,11 @@ def cell(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     text = " ".join(_printable(text).split())
     return re.sub(r"([\\`*\[\]<>#|~]|(?<!\w)_|_(?!\w))", r"\\\1", text) or "-"
+
+
+def bibtex(value: Any) -> str:
+    """A value as text that can end neither its braces nor the code block around them."""
+    return " ".join(re.sub(r"[{}\\`%#$&~^]", " ", _printable(str(value))).split())
 
 
 def example(rows: Sequence[Mapping[str, Any]]) -> str:

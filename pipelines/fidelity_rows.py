@@ -49,3 +49,23 @@ def _row(row: Mapping[str, Any]) -> FidelityRow:
         float(row["value"]),
         **{key: as_number(row.get(key)) for key in numbers},
     )
+
+
+SURFACE = {
+    "words_first": ("length of the first turn", "words"),
+    "words_later": ("length of later turns", "words"),
+    "doublings_first": ("length of the first turn", "doublings"),
+    "doublings_later": ("length of later turns", "doublings"),
+    "rounds_to_cap": ("rounds, up to the cap", "bit"),
+}
+
+
+def surface_rows(surface: Mapping[str, Any]) -> list[FidelityRow]:
+    """Distances of `usersim.surface.compare` as rows: what every run knows without measuring."""
+    found = []
+    for key, (name, unit) in SURFACE.items():
+        table = surface.get("distance", {}).get(key) or {}
+        if as_number(table.get("value")) is not None:
+            ends = {end: as_number(table.get(end)) for end in ("floor", "floor_high")}
+            found.append(FidelityRow("distance", name, unit, float(table["value"]), **ends))
+    return found

@@ -5,7 +5,7 @@ part that does the work, and returns the figures for metrics.json.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from usersim.errors import InputError
 
 if TYPE_CHECKING:
     from pipelines.curate import Curation
+    from usersim.conversation import Conversation
     from usersim.engines import EngineSpec
     from usersim.plan import SimulateSettings
 
@@ -98,7 +99,7 @@ def corpus(recipe: Recipe, run: RunFolder) -> Figures:
         run.curated,
         run.rejected,
         run.corpus,
-        _facts(recipe, run.metrics()) | _fidelity(run),
+        _facts(recipe, run.metrics()) | _fidelity(run) | {"revisions": _revisions(run)},
     )
 
 
@@ -188,15 +189,43 @@ def _facts(recipe: Recipe, metrics: Figures) -> Figures:
     }
 
 
+_COMPARED = 5_000
+"""Conversations a side whose form the card compares; more would say the same more slowly."""
+
+
 def _fidelity(run: RunFolder) -> Figures:
-    """Rows of the run's fidelity.json for the card, where somebody measured it."""
-    from pipelines.fidelity_rows import fidelity_rows
+    """Rows for the card: those of fidelity.json where somebody measured it, else the form's.
+
+    Nothing where there are no held-out people.
+    """
+    from pipelines.fidelity_rows import fidelity_rows, surface_rows
     from usersim.files import read_json
+    from usersim.surface import compare
 
     path = run.root / "fidelity.json"
     table = read_json(path) if path.exists() else {}
     rows = fidelity_rows(table) if isinstance(table, dict) else []
+    if not rows:
+        kept = _first_conversations(sorted(run.curated.glob("part-*.parquet")))
+        people = _first_conversations([run.people / "test.parquet"])
+        rows = surface_rows(compare(kept, people)) if kept and people else []
     return {"fidelity": rows} if rows else {}
+
+
+def _first_conversations(paths: Sequence[Path]) -> "list[Conversation]":
+    from usersim.files import read_conversations
+
+    found: list[Conversation] = []
+    for path in paths:
+        if len(found) < _COMPARED and path.exists():
+            found += read_conversations(path)
+    return found[:_COMPARED]
+
+
+def _revisions(run: RunFolder) -> dict[str, str]:
+    """What simulation read, by content: the hash that a changed checkpoint would change."""
+    mark = run.mark(stage_named("simulate"))
+    return {name: known["content"] for name, known in ((mark and mark.inputs) or {}).items()}
 
 
 def _cut_share(talk: Figures) -> float | None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.corpus import CorpusSettings, build_corpus, test_ids, whole_folder
+from pipelines.fidelity_rows import surface_rows
 from usersim.conversation import Conversation, Message, Rejection
 from usersim.errors import InputError, WorldError
 from usersim.files import write_conversations, write_rejections
@@ -162,6 +163,25 @@ def test_the_card_tells_what_made_it_and_what_was_dropped(tmp_path):
         assert line in body.splitlines()
     build(tmp_path, rows)
     assert "| refusal | 2 |" in front_matter(tmp_path)[1].splitlines()
+
+
+def test_the_card_holds_the_form_against_people_and_says_how_to_cite_it(tmp_path):
+    near = {"value": 4.8, "floor": 3.4, "floor_high": 8.0}
+    surface = {"distance": {"words_later": near, "words_first": near | {"value": 9.1}}}
+    facts = {
+        "fidelity": surface_rows(surface),
+        "revisions": {"the run's UserGPT": "d21762f7"},
+        "recipe": "01}23",
+    }
+    build(tmp_path, [conversation(i) for i in range(4)], facts=facts)
+    _, body = front_matter(tmp_path)
+    near = "| distance: length of later turns (words) | 4.8 | 3.4 | 8 | within people's own range |"
+    far = "| distance: length of the first turn (words) | 9.1 | 3.4 | 8 | farther than people are |"
+    assert {near, far, "| the run's UserGPT, by content | d21762f7 |"} <= set(body.splitlines())
+    cited = body.partition("```bibtex")[2].partition("```")[0]
+    assert "title = {Test: corpus 1 'quoted'}" in cited
+    assert "recipe 01 23" in cited
+    assert cited.count("{") == cited.count("}")
 
 
 def test_the_card_states_benchmarks_training_people_and_masks(tmp_path):
