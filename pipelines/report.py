@@ -13,7 +13,7 @@ from pipelines import character_part, charts, findings
 from pipelines import report_sections as sections
 from pipelines.roleplay_part import roleplay
 from pipelines.run_view import RunView, as_number, drawn, numbers_of, rejected_samples
-from pipelines.verdict import IN_WORDS, in_words, reasons_told, verdict
+from pipelines.verdict import GATE_IN_WORDS, IN_WORDS, reasons_told, verdict
 from usersim.conversation import Conversation
 from usersim.files import write_text
 from usersim.progress import duration
@@ -113,11 +113,11 @@ def environment() -> "Environment":
         "figure": figure,
         "percent": percent,
         "plain": charts.plain_words,
-        "in_words": in_words,
         "distance": distance,
         "signed": findings.signed,
         "duration": duration,
     }
+    environment.globals["gate_words"] = GATE_IN_WORDS
     return environment
 
 
@@ -158,9 +158,6 @@ def _made(view: RunView) -> dict[str, bool]:
 
 def _first_screen(view: RunView, surface: Context | None) -> Context:
     """What the verdict rests on."""
-    people, _ = findings.funnels(view)
-    lost = findings.lost_by_reason(people)
-    told = reasons_told(lost.most_common(), 3)
     return {
         "distances": findings.likeness(surface)[1],
         "models": findings.models(view),
@@ -168,7 +165,6 @@ def _first_screen(view: RunView, surface: Context | None) -> Context:
         "loss": findings.loss_sentence(view, "real"),
         "gate": findings.gate(view),
         "why": findings.may_publish(view)[1],
-        "lost_people": f"Of real people's records {figure(lost.total())} were left out: {told}",
     }
 
 
@@ -181,10 +177,15 @@ def _funnels(view: RunView) -> list[Context]:
             "verb": verb,
             "stages": stages,
             "chart": _svg(charts.waterfall, stages) if stages else "",
+            "lost": f"Left out: {reasons_told(_lost(stages))}" if stages else "",
             "meanings": {r: IN_WORDS[r] for s in stages for r in s["reasons"] if r in IN_WORDS},
         }
         for title, verb, stages in zip(titles, verbs, findings.funnels(view), strict=True)
     ]
+
+
+def _lost(stages: list[Context]) -> list[tuple[str, int]]:
+    return findings.lost_by_reason(stages).most_common()
 
 
 def _surface(view: RunView, surface: Context | None, kept: Context | None) -> Context | None:

@@ -30,7 +30,7 @@ PUBLIC = frozenset({
     "low_judge_score", "unscored", "duplicate_id", "exact_duplicate", "same_opener",
     "near_duplicate_opener", "near_duplicate_first_round", "near_duplicate_conversation",
     "near_duplicate_dialogue", "marked_bad", "opener_cluster", "intent_cap", "persona_cap",
-    "round_balance", "semantic_duplicate",
+    "round_balance", "semantic_duplicate", "tellable",
 })  # fmt: skip
 """Reasons and findings that are about form alone."""
 

@@ -43,6 +43,11 @@ IN_WORDS = {
     "no_opening": "without a beginning",
     "not_json": "unreadable",
     "other_language": "in another language",
+    "opener_cluster": "of which many begin alike",
+    "intent_cap": "of which many want the same",
+    "persona_cap": "of which many are the same person's",
+    "round_balance": "of a length that people have less often",
+    "semantic_duplicate": "the same in other words",
     "personal": "with personal data",
     "prompt_template": "made from a prompt template",
     "reasoning_leak": "showing hidden reasoning",
@@ -67,6 +72,15 @@ IN_WORDS = {
     "user_answers": "users that talk like the assistant",
 }
 """What was wrong with conversations, by reason, to be read after a number."""
+
+
+GATE_IN_WORDS = {
+    "contaminated": "benchmark questions",
+    "kept share": "share kept",
+    "memorised": "words of training people",
+    "memorised openers": "openers of training people",
+}
+"""The gate's figures by their names there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +118,14 @@ def verdict(view: RunView, surface: Mapping[str, Any] | None) -> Verdict:
 def _line(gate: findings.Gate | None, likeness: str) -> tuple[str, bool | None]:
     if gate is None:
         return f"{NOT_KNOWN.capitalize()}: nothing was curated so far.", None
-    of = len(gate.bounds)
     if gate.failed:
-        return f"No: {len(gate.failed)} of the {of} bounds of its gate do not hold.", False
-    held = f"all {of} bounds of its gate hold"
+        failed, of = len(gate.failed), len(gate.bounds)
+        return f"No: {failed} of the {of} bounds of its gate do not hold.", False
+    measured = sum(bound.value is not None for bound in gate.bounds)
+    unasked = len(gate.bounds) - measured
+    held = f"all {measured} bounds of its gate hold" + (
+        f", {unasked} not looked at" * bool(unasked)
+    )
     like = {
         "yes": f"Yes: {held}, and its users are like people.",
         "in part": f"Clean, and in part like people's: {held}.",
@@ -159,7 +177,7 @@ def _like_people(surface: Mapping[str, Any] | None) -> Answer:
 
 
 def _thrown_away(view: RunView) -> Answer:
-    question = "What was thrown away, and why?"
+    question = "Thrown away, and why?"
     _, stages = findings.funnels(view)
     if not view.at("curate"):
         return Answer(question, NOT_KNOWN, verb="curate")
@@ -199,10 +217,7 @@ def _publish(view: RunView, gate: findings.Gate | None) -> Answer:
     elif unknown := sorted(
         {e.source or "rows" for e in ledger if normal(e.license) not in DEMANDS}
     ):
-        told = (
-            f"No license that is known stands on {', '.join(unknown)}. You may state why it may be"
-            " published all the same."
-        )
+        told = f"The license of {', '.join(unknown)} is not known. If you may publish it, say why."
     else:
         told = _sentence(why.partition("\n")[0])
     return Answer(question, short, "", told, short.startswith("yes"))

@@ -16,7 +16,7 @@ from pipelines.dashboard.search import marked
 from pipelines.marks import OPINIONS, set_mark
 from pipelines.report import distance, figure, percent
 from pipelines.run_view import RunView
-from pipelines.verdict import in_words, verdict
+from pipelines.verdict import GATE_IN_WORDS, verdict
 from usersim.errors import RealchatError
 from usersim.progress import duration
 
@@ -45,12 +45,11 @@ def _environment() -> "Environment":
         "percent": percent,
         "distance": distance,
         "plain": charts.plain_words,
-        "in_words": in_words,
         "duration": duration,
         "ago": ago,
         "segment": lambda text: quote(text, safe=""),
     }
-    environment.globals |= {"marked": marked, "opinions": OPINIONS}
+    environment.globals |= {"marked": marked, "opinions": OPINIONS, "gate_words": GATE_IN_WORDS}
     return environment
 
 

@@ -41,7 +41,7 @@ def test_the_four_questions_are_answered_with_figures_and_reasons(tmp_path):
 @pytest.mark.parametrize(
     ("license", "says"),
     [
-        ("", "No license that is known stands on elsewhere."),
+        ("", "The license of elsewhere is not known."),
         ("cc-by-nd-4.0", "Cc-by-nd-4.0 forbids"),
     ],
 )
@@ -70,6 +70,12 @@ def gated(view, least):
               "max_memorised_openers")  # fmt: skip
     view.recipe = json.dumps({"gate": dict.fromkeys(others) | {"min_kept_share": least}})
     return view
+
+
+def test_what_the_gate_could_not_look_at_is_not_counted_as_held(tmp_path):
+    view = view_of(tmp_path)
+    view.recipe = json.dumps({"gate": {"max_duplicates": None, "max_personal_data": None}})
+    assert "all 1 bounds of its gate hold, 3 not looked at" in verdict(view, None).line
 
 
 def test_an_open_gate_is_told_before_anything_else(tmp_path):
