@@ -16,7 +16,6 @@ SETTINGS = FilterSettings(
     max_truncated_share=0.5,
     encoding="drop",
     personal_data="drop",
-    min_user_words=2,
     max_turn_characters=4000,
 )
 CLEAN = [
@@ -45,7 +44,7 @@ PLANTED = {
         (CLEAN, {"stop_reason": "error"}),
     ],
     "no_answer": [("hello there",)],
-    "length": [("hm", "What do you mean?"), ("tell me a long story", "And then. " * 500)],
+    "length": [("tell me a long story", "And then she went on, " * 500)],
     "blank_turn": [
         (*CLEAN[:1], "\u200b"),
         (*CLEAN[:1], "---"),
@@ -227,6 +226,13 @@ def test_what_the_default_policies_mend_or_only_tag_does_not_drop():
         texts, *fields = PLANTED[reason][0] if reason == "truncated" else (PLANTED[reason][0],)
         verdicts = judge(conversation(*texts, **(fields[0] if fields else {})), default)
         assert deciding(verdicts, default) is None
+
+
+def test_a_user_may_have_to_type_so_many_words():
+    short = conversation("hm", "What do you mean?", "nothing", "Alright then.")
+    for least, found in ((0, []), (2, []), (3, ["length"])):
+        settings = FilterSettings(min_user_words=least)
+        assert [v.reason for v in judge(short, settings) if not v.passed] == found
 
 
 def test_tags_are_hints_only():
