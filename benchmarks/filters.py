@@ -6,6 +6,7 @@ wrong with a turn; each filter is asked about every turn, in a small conversatio
 
     --peer-python PATH   an interpreter with datatrove[processing], to time its filters beside ours
     --show               every turn in which a filter and a mark disagree
+    --by-filter          what each part of the chain costs, with and without the first look
 """
 
 import argparse
@@ -14,13 +15,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.filter_times import by_filter, plainly, printed, seconds
 from benchmarks.machine import machine
 from pipelines.filters import FilterSettings, tags_of
 from pipelines.judging import Judge
@@ -142,13 +143,6 @@ def hash_of(text: str) -> int:
     return stable_hash(text)
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    """CPU seconds of this process."""
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
 def peer_rates(python: str, sample: list[Conversation]) -> dict[str, float]:
     """Conversations per CPU second of each filter of the peer; empty when it cannot run."""
     with tempfile.TemporaryDirectory() as folder:
@@ -169,10 +163,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer-python")
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--by-filter", action="store_true")
     parser.add_argument("--conversations", type=int, default=CONVERSATIONS)
     chosen = parser.parse_args()
     known = drafts()
     turns = list(marked_turns(known))
+    marked = len(turns)
     table = accuracy(turns, chosen.show)
     print(f"{len(turns)} turns marked by hand: {dict(Counter(t.source for t in turns))}\n")
     print(f"{'mark':18} {'marked':>6} {'found':>6} {'precision':>9} {'recall':>7}")
@@ -180,23 +176,32 @@ def main() -> None:
         shown = " ".join(f"{'-' if v is None else v:>8}" for v in row.values())
         print(f"{mark:18}{shown}")
     sample = conversations(known, chosen.conversations)
-    judge = Judge(FilterSettings(), [LanguageWitness()])
+    del known, turns  # curation does not hold a corpus while it judges a shard
+    witness = LanguageWitness()
+    judge = Judge(FilterSettings(), [witness])
     judge.judge(sample[:50])
-    ours, peers = [], []
+    ours, plain, peers = [], [], []
     for _ in range(ROUNDS if not chosen.peer_python else 3):
         ours.append(len(sample) / seconds(lambda: judge.judge(sample)))
+        plain.append(len(sample) / seconds(lambda: plainly(sample, judge.settings, witness)))
         if chosen.peer_python:
             peers.append(peer_rates(chosen.peer_python, sample))
     peer = {k: statistics.median(p[k] for p in peers if p) for k in (peers[0] if peers else {})}
     size = statistics.mean(sum(len(m.content) for m in c.messages) for c in sample)
     rate = statistics.median(ours)
     print(f"\nthe whole default chain: {rate:,.0f} conversations/s/core of {size:,.0f} characters")
+    print(f"without the first look: {statistics.median(plain):,.0f}")
     for name, value in peer.items():
         print(f"{name:40} {value:,.0f}")
+    costs = by_filter(sample) if chosen.by_filter else {}
+    if costs:
+        print(printed(costs))
     print(json.dumps({
-        "benchmark": "filters", "marked_turns": len(turns), "accuracy": table,
+        "benchmark": "filters", "marked_turns": marked, "accuracy": table,
         "conversations_per_s_per_core": round(rate), "all_rounds": [round(r) for r in ours],
-        "mean_characters": round(size), "peer": peer, "machine": machine(),
+        "mean_characters": round(size), "peer": peer,
+        "plain_conversations_per_s_per_core": round(statistics.median(plain)),
+        "us_by_filter": costs, "machine": machine(),
     }))  # fmt: skip
 
 

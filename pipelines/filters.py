@@ -1,13 +1,14 @@
 """Rules that judge one conversation: each a small pure function, each with its own reason.
 
 A rule returns what it found (a short text for the rejected row) or None. `judge` asks *every* rule
-and keeps every answer; what is dropped is decided afterwards, from the verdicts, so that a recipe
-can record a rule without applying it. Rules made for web pages (Gopher, C4, FineWeb) pass only
-6-45 % of what real people type to a chatbot; these pass over 99 % (see docs/curation.md).
+(but those that a first look has shown to find nothing) and keeps every answer; what is dropped is
+decided afterwards, from the verdicts, so that a recipe can record a rule without applying it.
+Rules made for web pages (Gopher, C4, FineWeb) pass only 6-45 % of what real people type to a
+chatbot; these pass over 99 % (see docs/curation.md).
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -15,13 +16,13 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from pipelines.evidence import EVIDENCE_RULES, Evidence
-from pipelines.repetition import duplicate_share, looping_tail, vocabulary, words_of
-from pipelines.turns import Look, looks_of
+from pipelines.repetition import duplicate_share, looping_tail
 from usersim import encoding, personal_data, phrases
 from usersim.conversation import Conversation
 from usersim.personal_data import Found
 from usersim.presidio_finder import PresidioSettings, presidio_finder
 from usersim.settings import Settings
+from usersim.shingling import words
 
 
 class FilterSettings(Settings):
@@ -160,8 +161,7 @@ def engine_error(conversation: Conversation, _: FilterSettings) -> str | None:
 
 def template_leak(conversation: Conversation, _: FilterSettings) -> str | None:
     """Tokens of a chat template inside a turn."""
-    texts = (m.content for m in conversation.turns)
-    return _first(phrases.TEMPLATE_TOKEN, filter(phrases.may_hold_template, texts))
+    return _first(phrases.TEMPLATE_TOKEN, (m.content for m in conversation.turns))
 
 
 def reasoning_leak(conversation: Conversation, _: FilterSettings) -> str | None:
@@ -176,8 +176,6 @@ def transcript(conversation: Conversation, _: FilterSettings) -> str | None:
     paste few-shot prompts and YAML.
     """
     for message in conversation.turns:
-        if not phrases.LABEL.search(message.content):
-            continue
         labels = [m[1].casefold() for m in phrases.SPEAKER_LABEL.finditer(message.content)]
         sides = {"user" if label in phrases.USER_LABELS else "assistant" for label in labels}
         starts = phrases.SPEAKER_LABEL.match(message.content.lstrip())
@@ -204,20 +202,18 @@ def assistant_asks(conversation: Conversation, _: FilterSettings) -> str | None:
     return _first(phrases.ASSISTANT_AS_USER, conversation.assistant_turns)
 
 
-def echo(conversation: Conversation, settings: FilterSettings) -> str | None:
+def echo(conversation: Conversation, _: FilterSettings) -> str | None:
     """A turn that only says what the other side has just said (five words or more)."""
-    for position, (before, here) in enumerate(pairwise(_looks(conversation, settings)), start=1):
-        if here.num_words >= 5 and here.content == before.content:
-            return (
-                f"turn {position}: {' '.join(words_of(conversation.turns[position].content)[:10])}"
-            )
+    said = [words(message.content) for message in conversation.turns]
+    for position, (before, here) in enumerate(pairwise(said), start=1):
+        if len(here) >= 5 and here == before:
+            return f"turn {position}: {' '.join(here[:10])}"
     return None
 
 
 def self_naming(conversation: Conversation, _: FilterSettings) -> str | None:
     """The assistant speaks of itself as a language model."""
-    texts = filter(phrases.may_name_a_model, conversation.assistant_turns)
-    return _first(phrases.SELF_NAMING, texts)
+    return _first(phrases.SELF_NAMING, conversation.assistant_turns)
 
 
 def refusal(conversation: Conversation, settings: FilterSettings) -> str | None:
@@ -228,23 +224,21 @@ def refusal(conversation: Conversation, settings: FilterSettings) -> str | None:
 
 def repetitive_turn(conversation: Conversation, settings: FilterSettings) -> str | None:
     """A turn that repeats itself: most of its 6-word runs occurred before, or its end loops."""
-    for position, look in enumerate(_looks(conversation, settings)):
-        message = conversation.turns[position]
-        if look.may_loop and (
-            unit := looping_tail(words_of(message.content), settings.max_loop_words)
-        ):
+    for position, message in enumerate(conversation.turns):
+        said = words(message.content)
+        if unit := looping_tail(said, settings.max_loop_words):
             return f"{message.role} turn {position} ends in a loop: {unit[:60]}"
-        if look.may_repeat and (found := _repeats(words_of(message.content), settings)):
+        if found := _repeats(said, settings):
             return f"{message.role} turn {position}: {found}"
     return None
 
 
-def _repeats(words: Sequence[str], settings: FilterSettings) -> str | None:
-    if len(words) >= settings.min_words_for_repetition:
-        share = duplicate_share(words, 6)
+def _repeats(said: Sequence[str], settings: FilterSettings) -> str | None:
+    if len(said) >= settings.min_words_for_repetition:
+        share = duplicate_share(said, 6)
         over = share > settings.max_duplicate_share
         return f"{share:.0%} of 6-word runs repeated" if over else None
-    told = [word for word in words if not word.isdigit()]
+    told = [word for word in said if not word.isdigit()]
     share = duplicate_share(told, 3) if len(told) >= SHORT_WORDS else 0.0
     over = share > settings.max_short_duplicate_share
     return f"{share:.0%} of 3-word runs repeated" if over else None
@@ -255,22 +249,16 @@ def repeated_turn(conversation: Conversation, settings: FilterSettings) -> str |
 
     Turns under four words do not count ("continue", "Sure!").
     """
-    looks = _looks(conversation, settings)
     limits = (
-        ("user", looks[::2], settings.max_repeated_user_turns),
-        ("assistant", looks[1::2], settings.max_repeated_assistant_turns),
+        ("user", conversation.user_turns, settings.max_repeated_user_turns),
+        ("assistant", conversation.assistant_turns, settings.max_repeated_assistant_turns),
     )
     for role, turns, limit in limits:
-        said = [look.content for look in turns if look.num_words >= 4]
+        said = [tuple(found) for text in turns if len(found := words(text)) >= 4]
         repeats = len(said) - len(set(said))
         if repeats > max(limit, settings.max_repeated_share * len(turns)):
             return f"{role} repeats {repeats} of {len(turns)} turns"
     return None
-
-
-def _looks(conversation: Conversation, s: FilterSettings) -> list[Look]:
-    limits = (s.max_loop_words, s.min_words_for_repetition, s.max_duplicate_share, SHORT_WORDS)
-    return looks_of(conversation.turns, limits)
 
 
 def goodbye_loop(conversation: Conversation, settings: FilterSettings) -> str | None:
@@ -286,8 +274,8 @@ def slur(conversation: Conversation, settings: FilterSettings) -> str | None:
     """A slur, or a word that the recipe blocks. The word itself is not written down again."""
     blocked = {word.casefold() for word in settings.blocked_words}
     for position, message in enumerate(conversation.turns):
-        words = vocabulary(message.content)
-        if not blocked.isdisjoint(words) or phrases.holds_slur(words):
+        said = set(words(message.content))
+        if not blocked.isdisjoint(said) or any(map(phrases.is_slur, said)):
             return f"{message.role} turn {position}"
     return None
 
@@ -304,6 +292,8 @@ def length(conversation: Conversation, settings: FilterSettings) -> str | None:
 
 def truncated(conversation: Conversation, settings: FilterSettings) -> str | None:
     """More answers than allowed that the engine's token limit broke off (`cut_turns`)."""
+    if not conversation.cut_turns:
+        return None
     answers = len(conversation.assistant_turns)
     cut = sum(position % 2 for position in conversation.cut_turns)
     if answers and cut / answers > settings.max_truncated_share:
@@ -342,17 +332,31 @@ RULES: dict[str, Rule] = {
 """Every rule by its reason, in the order in which the first failing one names the rejection."""
 
 REASONS: tuple[str, ...] = (*RULES, *EVIDENCE_RULES)
+PLACEHOLDER = "placeholder"
+"""A tag that is asked for like a rule."""
+
+
+_PASSED = {reason: Verdict(reason, None) for reason in REASONS}
 
 
 def judge(
-    conversation: Conversation, settings: FilterSettings, evidence: Evidence | None = None
+    conversation: Conversation,
+    settings: FilterSettings,
+    evidence: Evidence | None = None,
+    asked: Iterable[str] = REASONS,
 ) -> list[Verdict]:
-    """Every rule's verdict, in the order of REASONS; what there is no evidence of passes."""
-    known = evidence or Evidence()
-    verdicts = [Verdict(reason, rule(conversation, settings)) for reason, rule in RULES.items()]
-    return verdicts + [
-        Verdict(reason, rule(known, settings)) for reason, rule in EVIDENCE_RULES.items()
-    ]
+    """Every rule's verdict, in the order of REASONS; what there is no evidence of passes.
+
+    So do the rules on the conversation that are not `asked`.
+    """
+    verdicts, known = dict(_PASSED), evidence or Evidence()
+    for reason in asked:
+        if reason in RULES and (found := RULES[reason](conversation, settings)) is not None:
+            verdicts[reason] = Verdict(reason, found)
+    for reason, rule in EVIDENCE_RULES.items():
+        if (found := rule(known, settings)) is not None:
+            verdicts[reason] = Verdict(reason, found)
+    return list(verdicts.values())
 
 
 def deciding(verdicts: Iterable[Verdict], settings: FilterSettings) -> Verdict | None:
@@ -361,25 +365,30 @@ def deciding(verdicts: Iterable[Verdict], settings: FilterSettings) -> Verdict |
     return next(failed, None)
 
 
-def tags_of(conversation: Conversation, settings: FilterSettings | None = None) -> list[str]:
+def tags_of(
+    conversation: Conversation,
+    settings: FilterSettings | None = None,
+    asked: Container[str] = (*REASONS, PLACEHOLDER),
+) -> list[str]:
     """What is worth knowing without being a reason to drop.
 
     `ends_on_user`; `truncated`: the token limit broke an answer off; `maybe_truncated`: the last
     answer does not end like a sentence, a list, or code, and the engine did not say why;
     `placeholder`: a user's turn holds what a source corpus put for personal data; `personal`: there
-    is personal data, which the recipe's policy keeps.
+    is personal data, which the recipe's policy keeps. Neither of the last two when not `asked`.
     """
     last, tags = conversation.turns[-1], []
+    texts = (message.content for message in conversation.turns)
     if conversation.cut_turns:
         tags.append("truncated")
     if last.role == "user":
         tags.append("ends_on_user")
-    elif not conversation.cut_turns and not phrases.WHOLE_ENDING.search(last.content[-400:]):
+    elif not conversation.cut_turns and not phrases.ends_whole(last.content):
         tags.append("maybe_truncated")
-    if any(map(personal_data.has_placeholder, conversation.user_turns)):
-        tags.append("placeholder")
+    if PLACEHOLDER in asked and any(map(personal_data.has_placeholder, conversation.user_turns)):
+        tags.append(PLACEHOLDER)
     keeps = settings if settings is not None and settings.personal_data == "keep" else None
-    if keeps and any(keeps.personal_places(m.content) for m in conversation.turns):
+    if keeps and "personal" in asked and any(map(keeps.personal_places, texts)):
         tags.append("personal")
     return tags
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from pipelines.evidence import Evidence
 from pipelines.filters import FilterSettings, Verdict, deciding, judge, tags_of
-from pipelines.mending import mended
+from pipelines.first_look import FirstLook
+from pipelines.mending import MENDED, mended
 from pipelines.witnesses import Witness
 from usersim.conversation import Conversation, Rejection
 
@@ -51,21 +52,39 @@ class Judge:
     def __init__(self, settings: FilterSettings, witnesses: Sequence[Witness] = ()) -> None:
         self.settings = settings
         self.witnesses = tuple(witnesses)
+        self._look = FirstLook(settings)
 
     def judge(self, conversations: Sequence[Conversation]) -> list[Judgement]:
         """A judgement for each conversation, in order."""
-        prepared = [mended(conversation, self.settings) for conversation in conversations]
-        evidence = self._evidence([conversation for conversation, _ in prepared])
+        asked, prepared = self._look.ask(conversations), list(conversations)
+        changes: dict[int, dict[str, int]] = {}
+        for i, reasons in enumerate(asked):
+            if not MENDED.isdisjoint(reasons):
+                prepared[i], changed = mended(conversations[i], self.settings)
+                if changed:
+                    changes[i] = changed
+        again = self._look.ask([prepared[i] for i in changes])
+        for i, reasons in zip(changes, again, strict=True):
+            asked[i] = reasons
+        evidence = self._evidence(prepared)
         return [
-            Judgement(
-                conversation,
-                judge(conversation, self.settings, known),
-                known,
-                tags_of(conversation, self.settings) + sorted(f"mended:{kind}" for kind in changes),
-                changes,
+            self._judgement(conversation, known, reasons, changes.get(i, {}))
+            for i, (conversation, known, reasons) in enumerate(
+                zip(prepared, evidence, asked, strict=True)
             )
-            for (conversation, changes), known in zip(prepared, evidence, strict=True)
         ]
+
+    def _judgement(
+        self,
+        conversation: Conversation,
+        known: Evidence,
+        asked: set[str],
+        changes: dict[str, int],
+    ) -> Judgement:
+        verdicts = judge(conversation, self.settings, known, asked)
+        tags = tags_of(conversation, self.settings, asked)
+        tags += sorted(f"mended:{kind}" for kind in changes)
+        return Judgement(conversation, verdicts, known, tags, changes)
 
     def _evidence(self, conversations: Sequence[Conversation]) -> list[Evidence]:
         told = {witness.tells: witness.testify(conversations) for witness in self.witnesses}

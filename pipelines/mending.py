@@ -11,6 +11,9 @@ from pipelines.filters import FilterSettings
 from usersim import encoding, personal_data
 from usersim.conversation import Conversation, Message
 
+MENDED = frozenset({"encoding_damage", "personal"})
+"""A conversation in which the rules of these names find nothing stays as it is."""
+
 
 def mended(
     conversation: Conversation, settings: FilterSettings

@@ -11,30 +11,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ftfy import TextFixerConfig
 
-_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
-# What people and assistants really use beyond ASCII, and what no wrong decoding begins with:
-# typographers' signs, scripts without spaces, emoji. A text with nothing else needs no closer look.
-_ORDINARY = re.compile(
-    "[\u2010-\u2019\u201c\u201d\u2022\u2026\u2192\u2713\u2714\u200d\ufe0f\u3000-\u30ff\u3400-\u9fff"
-    "\uac00-\ud7af\U0001f000-\U0001faff]*"
+# Beyond ASCII and beyond what people and assistants really use and no wrong decoding begins with:
+# typographers' signs, scripts without spaces, emoji. A text without such needs no closer look.
+UNUSUAL = re.compile(
+    r"[^\x00-\x7f\u2010-\u2019\u201c\u201d\u2022\u2026\u2192\u2713\u2714\u200d\ufe0f"
+    r"\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\U0001f000-\U0001faff]"
 )
 # Characters that were lost for good, C1 controls that no keyboard makes, and half an emoji.
 _LOST = re.compile("[\ufffd\x80-\x84\x86-\x9f\ud800-\udfff]")
 
 
-@lru_cache(maxsize=1024)  # several rules ask of the same conversation
-def beyond_ascii(text: str) -> str:
-    """The characters beyond ASCII that a text holds, each once, in order."""
-    if text.isascii():
-        return ""
-    return "".join(sorted(set("".join(_BEYOND_ASCII.findall(text)))))
-
-
-@lru_cache(maxsize=1024)
 def damage(text: str) -> str | None:
     """What is wrong with the characters (`mojibake`, `lost characters`), or None."""
-    if _ORDINARY.fullmatch(beyond_ascii(text)):
-        return None
+    return None if text.isascii() or not UNUSUAL.search(text) else _damage(text)
+
+
+@lru_cache(maxsize=1024)  # mending and a rule ask of the same text
+def _damage(text: str) -> str | None:
     if _LOST.search(text):
         return "lost characters"
     from ftfy.badness import is_bad

@@ -47,10 +47,17 @@ class LanguageId:
     def detect(self, texts: Sequence[str]) -> list[Language]:
         """The language of each text, in order."""
         lines = [_one_line(text) for text in texts]
-        told = [sum(map(str.isalpha, line)) >= self.min_letters for line in lines]
+        told = [self._holds_letters(line) for line in lines]
         asked = [line for line, enough in zip(lines, told, strict=True) if enough]
         answers = iter(self._guess(asked))
         return [next(answers) if enough else Language(UNDETERMINED, 0.0) for enough in told]
+
+    def _holds_letters(self, line: str) -> bool:
+        # Most lines show enough of them at once.
+        return any(
+            sum(map(str.isalpha, part)) >= self.min_letters
+            for part in (line[: 2 * self.min_letters], line)
+        )
 
     def _guess(self, lines: list[str]) -> list[Language]:
         found: list[Language] = []

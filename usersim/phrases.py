@@ -4,13 +4,19 @@ One set for both: a guard refuses a turn while it is made, a filter a conversati
 English only: a conversation in another language passes these rules untouched.
 """
 
-import hashlib
 import re
+
+from usersim.shingling import word_hash
 
 
 def _any(*wordings: str) -> re.Pattern[str]:
     """One of the wordings, in any case; an apostrophe stands for the curly one too."""
     return re.compile("|".join(wordings).replace("'", r"['\u2019]"), re.IGNORECASE)
+
+
+def _begins(*wordings: str) -> re.Pattern[str]:
+    """A text that begins with one of the wordings."""
+    return _any(f"^(?:{'|'.join(wordings)})")
 
 
 _INVISIBLE = r"\s\x00-\x1f\x7f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff"
@@ -22,7 +28,6 @@ READABLE = re.compile(rf"[^\W_]|[$%&+=<>]|[^\x00-\x7f{_INVISIBLE}]")
 TEMPLATE_TOKEN = re.compile(
     r"<\|[a-z][a-z_0-9]*\|>|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>|<\uff5c[^>]{1,30}\uff5c>"
 )
-_TEMPLATE_SIGNS = ("<|", "INST]", "SYS>>", "_of_turn>", "<\uff5c")
 REASONING_TAG = _any(r"</?(?:think|thinking|reasoning|scratchpad)>")
 
 # Capitalised labels only: `user:` in lower case is YAML, code and JSON. A label is followed by a
@@ -33,7 +38,7 @@ SPEAKER_LABEL = re.compile(
     re.MULTILINE,
 )
 LABEL = re.compile(r"(?:User|USER|Human|HUMAN|Assistant|ASSISTANT|AI|ChatGPT|Bot)(?:\*\*)?:")
-"""What every speaker label holds; many times as fast to look for, since no line begins here."""
+"""What every speaker label holds."""
 
 USER_LABELS = frozenset({"user", "human"})
 
@@ -42,10 +47,6 @@ _MODEL = (
     r"artificial intelligence\b(?: language)?|(?:large )?language)"
     r"(?: model| assistant| chatbot)?\b(?! expert| engineer| teacher)"
 )
-_MODEL_SIGNS = (
-    " an ai", " a ai", " a language", " a large l", " an artificial", " a artificial", "text-based",
-    "computer program", " a virtual", " a conversational",
-)  # fmt: skip
 SELF_NAMING = _any(rf"\b(?:as|being) {_MODEL}", rf"\bI(?:'m| am)(?: just| only| simply)? {_MODEL}")
 
 _SORRY = r"(?:(?:I(?:'m| am)(?: really| very| so)? )?sorry|(?:I )?apologi[sz]e)"
@@ -69,8 +70,8 @@ REFUSAL = _any(
 
 # The user in the assistant's voice. Anchored at the start, or a wording that people do not use to
 # a machine; what matches among real people is nearly all pasted answers.
-_USER_NAMES_ITSELF = _any(rf"(?:^|[.!?\n]\s*|sorry,? but )as {_MODEL},? I\b")
-_ASSISTANT_OPENING = _any(
+USER_NAMES_ITSELF = _any(rf"(?:^|[.!?\n]\s*|sorry,? but )as {_MODEL},? I\b")
+ASSISTANT_OPENING = _begins(
     r"\W*(?:great|excellent) question[!.]",
     rf"\W*I(?:'m| am) (?:just )?{_MODEL}",
     r"\W*(?:sure|certainly|of course|absolutely)(?: thing)?[!,.]+ ?here(?:'s| is| are)\b",
@@ -91,8 +92,7 @@ CLOSING_OFFER = _any(
     r"let me know if you need (?:any )?(?:further|more|other|anything)[^\n]{0,80}$",
     r"(?:I hope (?:this|that) helps|feel free to (?:ask|reach out))[^\n]{0,80}$",
 )
-_OFFER_SIGNS = ("anything else", "assist you", "help you", "let me know if", " helps", "feel free")
-LISTED_ANSWER = _any(
+LISTED_ANSWER = _begins(
     r"(?:here (?:are|is)|there are (?:several|many|a few|some)|some (?:of the )?\w+)"
     r"[^\n?]{0,160}:\s*\n+(?:\s*(?:\d+[.)]|[-*\u2022])\s[^\n]+\n*){3}"
 )
@@ -131,36 +131,29 @@ WHOLE_ENDING = re.compile(
     r"""(?:^|\n)[ \t]*(?:[-*\u2022]|\d+[.)])[ \t][^\n]*\s*$"""
 )
 
-# English slurs without an ordinary second meaning, as hashes of the singular (and of one plural
-# spelling), so that the list can be shipped without printing them. Plain rudeness is not on it.
-# A floor, not a toxicity filter: one in 40 openers of a 135M simulator held one.
-_SLURS = frozenset(
-    {
-        "120f6e5b4ea32f65",
-        "08a841e996781e9e",
-        "8f5083e3e5c7dc89",
-        "c3de533e9b7fe63b",
-        "16ea09fc78ca83ca",
-        "66415f8ce37b74a5",
-        "eef3bd091670c344",
-        "333f7618092958c7",
-    }
-)
-_SLUR_LENGTHS = range(4, 10)
+_SIGNS_AT_ENDS = frozenset(".!?:;)]}\"'`*>|\u3002\uff01\uff1f\u201d\u2019\u2026")
 
+SLURS = frozenset(
+    {
+        0x149f71ce81db12fe, 0x3487b91d5d33ed3d, 0x592f52193c4880a9, 0x6672f064369caae2,
+        0x68526e0434de8962, 0x922bf9fc9b3365e1, 0xaf71188f63ebecf0, 0xb57293ce1d1a5e9d,
+        0xb7d2a8d8487cdac9, 0xbae3f80632edfd08, 0xd1cc71e58c9e2bb0, 0xd4146f160cdebc6f,
+        0xdd1aba41bd02a11f, 0xe3483c9e6cec8fea, 0xe41a0d81bac62f24, 0xe724224129920d32,
+    }
+)  # fmt: skip
+"""Hashes (`shingling.word_hash`) of English slurs without an ordinary second meaning, and plurals.
+
+Eight of them, so that the list can be shipped without printing them. Plain rudeness is not on it. A
+floor, not a toxicity filter: one in 40 openers of a 135M simulator held one.
+"""
 
 _FAREWELL_WORDS = 25  # a longer turn that thanks is still about something
 
 
-def may_hold_template(text: str) -> bool:
-    """Whether TEMPLATE_TOKEN is worth looking for."""
-    return any(sign in text for sign in _TEMPLATE_SIGNS)
-
-
-def may_name_a_model(text: str) -> bool:
-    """Whether SELF_NAMING is worth looking for."""
-    folded = text.lower()
-    return any(sign in folded for sign in _MODEL_SIGNS)
+def ends_whole(text: str) -> bool:
+    """Whether a text ends as if it was not cut off."""
+    end = text[-400:]
+    return end.rstrip()[-1:] in _SIGNS_AT_ENDS or WHOLE_ENDING.search(end) is not None
 
 
 def is_refusal(text: str) -> bool:
@@ -178,36 +171,12 @@ def assistant_voice(text: str, at_start: bool = False) -> str | None:
 
     An opener (`at_start`) may close with an offer: people paste letters.
     """
-    found = _ASSISTANT_OPENING.match(text)
-    if not found and may_name_a_model(text):
-        found = _USER_NAMES_ITSELF.search(text)
-    if found:
-        return found[0].strip()[:80]
-    end = text[-200:]
-    folded = end.lower()
-    if not at_start and any(sign in folded for sign in _OFFER_SIGNS):
-        match = CLOSING_OFFER.search(end)
-        return match[0].strip()[:80] if match else None
-    return None
-
-
-_innocent: set[str] = set()  # words that were looked at before; most are met again and again
-_REMEMBERED = 200_000
-
-
-def holds_slur(words: frozenset[str]) -> bool:
-    """Whether one of the lower-case words, or its singular, is on the built-in list."""
-    unknown = words - _innocent
-    if any(map(is_slur, unknown)):
-        return True
-    if len(_innocent) < _REMEMBERED:
-        _innocent.update(unknown)
-    return False
+    found = ASSISTANT_OPENING.match(text) or USER_NAMES_ITSELF.search(text)
+    if not found and not at_start:
+        found = CLOSING_OFFER.search(text[-200:])
+    return found[0].strip()[:80] if found else None
 
 
 def is_slur(word: str) -> bool:
-    """Whether a lower-case word, or its singular, is on the built-in list."""
-    stem = word.removesuffix("s")
-    if len(stem) not in _SLUR_LENGTHS:
-        return False
-    return hashlib.sha256(stem.encode("utf-8", "replace")).hexdigest()[:16] in _SLURS
+    """Whether a lower-case word is on the built-in list."""
+    return word_hash(word) in SLURS

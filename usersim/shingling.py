@@ -98,11 +98,11 @@ class Shingling:
 
         from usersim import shingle_kernel as kernel
 
-        data, offsets = _packed(texts)
+        data, offsets = packed(texts)
         values = np.empty(len(data) + len(texts) + kernel.MORE, dtype=np.uint64)
-        bounds = kernel.shingle((data, offsets), _table(), self.words, values)
+        bounds = kernel.shingle((data, offsets), character_table(), self.words, values)
         for i in np.flatnonzero(values[bounds[:-1]] == 0).tolist():
-            values[bounds[i]] = _wordless(texts[i])
+            values[bounds[i]] = word_hash(texts[i])
         return values, bounds
 
     def sketches(self, texts: Sequence[str], num_perm: int = 128) -> Sketches:
@@ -124,9 +124,9 @@ class Shingling:
 
         num_perm = into.signatures.shape[1]
         out = (into.signatures, into.contents, into.num_words)
-        kernel.sketch(_packed(texts), _table(), self.words, _permutations(num_perm), out)
+        kernel.sketch(packed(texts), character_table(), self.words, _permutations(num_perm), out)
         for i in np.flatnonzero(into.num_words == 0).tolist():
-            into.contents[i] = _wordless(texts[i])
+            into.contents[i] = word_hash(texts[i])
             sketch = _empty_sketch(num_perm).copy()
             sketch.update(int(into.contents[i]) & 0xFFFFFFFF)  # affine32 permutes 32-bit values
             into.signatures[i] = sketch.hashvalues
@@ -137,7 +137,7 @@ class Shingling:
             yield " ".join(found[start : start + self.words])
 
 
-def _packed(texts: Sequence[str]) -> "tuple[NDArray[np.uint8], NDArray[np.int64]]":
+def packed(texts: Sequence[str]) -> "tuple[NDArray[np.uint8], NDArray[np.int64]]":
     """Texts as UTF-8 bytes end to end, and where each begins; half an emoji does no harm."""
     import numpy as np
 
@@ -155,8 +155,8 @@ def minhash(signature: "NDArray[np.uint32]") -> "MinHash":
     return MinHash(seed=_SEED, hashvalues=signature, permutations=permutations, scheme="affine32")
 
 
-def _wordless(text: str) -> int:
-    """The hash of a text without words: of its characters, as of a word's."""
+def word_hash(text: str) -> int:
+    """The hash of a word; of a text without words, that of its characters."""
     value = 0xCBF29CE484222325
     for character in text.casefold().strip():
         value = (value ^ ord(character)) * 0x100000001B3 & _MASK
@@ -166,7 +166,7 @@ def _wordless(text: str) -> int:
 
 
 @cache
-def _table() -> "tuple[NDArray[np.int32], NDArray[np.int32]]":
+def character_table() -> "tuple[NDArray[np.int32], NDArray[np.int32]]":
     """For each character what it folds to: 0 for none of a word, its code point, or -row.
 
     The rows hold characters that fold to several, ended by -1. Taken from Python's own `casefold`

@@ -1,24 +1,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.repetition import _WORD, duplicate_share, looping_tail, words_of
+from pipelines.repetition import duplicate_share, looping_tail
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "dog"]), max_size=60)
-
-
-def test_words_ignore_case_and_punctuation_and_count_han_by_character():
-    assert words_of("Hello, World! 你好") == ("hello", "world", "你", "好")
 
 
 def test_distinct_runs_have_no_duplicate_share_and_copies_have_much():
     once = [str(i) for i in range(60)]
     assert duplicate_share(once, 6) == 0.0
     assert duplicate_share(once * 3, 6) == 1 - 60 / 175
-
-
-@given(st.text() | st.text(alphabet="aB_9 .\u2019\u2014éßİÀ\u0301\u4f60\u00b2\u3000\x1c\x85"))
-def test_the_short_way_gives_the_same_words(text):
-    assert words_of(text) == tuple(_WORD.findall(text.casefold()))
 
 
 @given(WORDS, st.integers(1, 6))

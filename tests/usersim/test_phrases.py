@@ -10,8 +10,20 @@ from usersim import phrases
 def test_the_slur_list_finds_plurals_and_ignores_ordinary_words():
     word = codecs.decode("xvxrf", "rot13")
     assert phrases.is_slur(word)
-    assert phrases.holds_slur(frozenset({"hello", word}))
-    assert not phrases.holds_slur(frozenset(["spice", "niggle", "snigger", "class", "chink"]))
+    assert phrases.is_slur(word[:-1])
+    assert not any(map(phrases.is_slur, ["spice", "niggle", "snigger", "class", "chink", ""]))
+
+
+@pytest.mark.parametrize(
+    "end", [*".!?:;)}", "'", "\u3002", "\U0001f44d", "\n- one more", "\n2. two"]
+)
+def test_a_whole_ending_is_told_from_one_that_breaks_off(end):
+    assert phrases.ends_whole(f"It ends{end}  \n")
+    assert not phrases.ends_whole(f"It ends{end}\n in the\n")
+
+
+def test_what_ends_in_blanks_alone_is_not_whole():
+    assert not phrases.ends_whole("It ends." + " " * 500)
 
 
 @pytest.mark.parametrize(
@@ -31,28 +43,6 @@ def test_an_opener_may_close_as_letters_do():
     letter = "improve my letter: we met in May. Let me know if you need anything else"
     assert phrases.assistant_voice(letter, at_start=True) is None
     assert phrases.assistant_voice(letter)
-
-
-@pytest.mark.parametrize(
-    "text", ["<|im_end|>", "[INST] a", "<</SYS>>", "<end_of_turn>", "<\uff5cx\uff5c>"]
-)
-def test_the_cheap_look_never_hides_a_template_token(text):
-    assert phrases.TEMPLATE_TOKEN.search(text)
-    assert phrases.may_hold_template(text)
-
-
-@pytest.mark.parametrize("label", ["User:", "**Human**:", "ASSISTANT:", "> ChatGPT:", "### AI:"])
-def test_the_cheap_look_never_hides_a_speaker_label(label):
-    assert phrases.SPEAKER_LABEL.search(f"one\n{label} two")
-    assert phrases.LABEL.search(label)
-
-
-@pytest.mark.parametrize(
-    "text", ["As an AI, I", "as a large language model", "I'm just an artificial intelligence"]
-)
-def test_the_cheap_look_never_hides_a_model_that_names_itself(text):
-    assert phrases.SELF_NAMING.search(text)
-    assert phrases.may_name_a_model(text)
 
 
 @pytest.mark.parametrize(
