@@ -239,7 +239,7 @@ async def _judged(
         try:
             by_judge[number] = {}
             for name, talks in held.items():
-                chosen = _chosen(talks, table.judged)
+                chosen = _chosen(talks, table.judged, table.judge.whole_only)
                 folder = place.asked / name
                 found, refused, counts = await judge(chosen, profile, engine, table.judge, folder)
                 write_judgements(folder / f"judgements-{number}.jsonl", found)
@@ -264,10 +264,15 @@ def _scores(found: Sequence[Judgement]) -> dict[str, Any]:
     }
 
 
-def _chosen(talks: Sequence[Interview], most: int) -> list[Interview]:
-    """Interviews to judge: of several rounds first, then the single ones in even steps."""
-    several = [t for t in talks if t.kind == "open"][: most // 2]
-    single = [t for t in talks if t.kind != "open" and t.repeat == 0]
+def _chosen(talks: Sequence[Interview], most: int, whole_only: bool) -> list[Interview]:
+    """Interviews to judge: of several rounds first, then the single ones in even steps.
+
+    Where only whole replies are judged, of those that have one: of a model that goes on and on
+    there would otherwise be nothing to judge.
+    """
+    fit = [t for t in talks if not whole_only or any(r.finish != "length" for r in t.replies)]
+    several = [t for t in fit if t.kind == "open"][: most // 2]
+    single = [t for t in fit if t.kind != "open" and t.repeat == 0]
     rest = most - len(several)
     step = max(1, len(single) // max(1, rest))
     return [*several, *single[::step][:rest]]

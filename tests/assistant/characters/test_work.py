@@ -5,6 +5,7 @@ import json
 import pytest
 
 from assistant.characters import work
+from assistant.characters.interviews import Interview, Said
 from assistant.characters.probes import Margin
 from assistant.characters.profile import find_profile
 from assistant.characters.work import CharacterTable, InterviewTable, Place
@@ -82,6 +83,17 @@ def test_the_same_call_again_asks_nothing(scripted, tmp_path):
         second["judged"]["models"]["trained"]["scores"]
         == (first["judged"]["models"]["trained"]["scores"])
     )
+
+
+def test_of_a_model_that_goes_on_and_on_the_whole_replies_are_judged():
+    def talk(kind, finish):
+        turns = (Said("user", "Who?"), Said("assistant", "I.", finish))
+        return Interview("T", "m", "", kind, "Who?", 0, "rounds", turns)
+
+    talks = [talk("open", "length"), *(talk("fact", "length") for _ in range(30))]
+    talks.insert(17, talk("fact", "stop"))
+    assert work._chosen(talks, 4, True) == [talks[17]]
+    assert len(work._chosen(talks, 4, False)) == 4
 
 
 def test_training_writes_what_was_learned_and_the_ablation_leaves_protection_out(
