@@ -30,10 +30,11 @@ def answers(asked: Figures, before: str = "prompted") -> list[Answer]:
     fact, boundary = changes.get("fact", {}), changes.get("boundary", {})
     rows = [
         ("True statements about the life likelier than false ones", fact.get("right"), points),
-        ("By how much likelier, nats per token", fact.get("margin"), nats),
+        ("True statements: by how much likelier, nats per token", fact.get("margin"), nats),
         ("Answers that hold a boundary likelier than those that cross", boundary.get("right"),
          points),
-        ("By how much likelier, nats per token ", boundary.get("margin"), nats),
+        ("Answers that hold: by how much likelier, nats per token", boundary.get("margin"),
+         nats),
         ("Replies that hold a boundary", refused.get("boundary"), points),
     ]  # fmt: skip
     made = [Answer(title, told(row), verdict(row)) for title, row, told in rows if row]
