@@ -24,7 +24,7 @@ from usersim.files import write_json
 from usersim.progress import track
 from usersim.rows import Row, ViewSettings, conversation_rows
 from usersim.settings import Settings
-from usersim.trainer import CHECKED, Job, make_trainer
+from usersim.trainer import CHECKED, Job, fast_layers, make_trainer
 
 
 class FitSettings(Settings):
@@ -55,6 +55,9 @@ class FitSettings(Settings):
     checks: int = 0
     """How often held-out people are scored on the way: the best state is kept, and training that
     was interrupted goes on from the last check. 0: never."""
+    compile_from_tokens: int = 50_000
+    """On a CPU with a C++ compiler: from so many tokens on the layers are compiled, which takes
+    most of a minute and then a quarter off each step."""
     trl: dict[str, Any] = Field(default_factory=dict)
     """Anything else goes to trl.SFTConfig as it is."""
 
@@ -207,7 +210,8 @@ def fit(
     with track("train", total=steps, unit="steps") as bar:
         job = Job(rows, chat, settings, seed, checks)
         trainer = make_trainer(model, job, bar)
-        trainer.train(resume_from_checkpoint=_last_check(checks))
+        with fast_layers(trainer.model, job):
+            trainer.train(resume_from_checkpoint=_last_check(checks))
     trained = trainer.model
     if settings.lora_rank:
         # Merged in fp32 and rounded once; an engine serves merged weights at full speed.

@@ -1,12 +1,14 @@
 """The trainer's own loss is the model's, at a fraction of the positions."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.conversation import Conversation, Message
 from usersim.rows import Row, Target, ViewSettings, conversation_rows
-from usersim.sft import FitSettings, load_model
-from usersim.trainer import Job, labelled_loss
+from usersim.sft import FitSettings, fit, load_model
+from usersim.trainer import Job, dealt, labelled_loss, worth_compiling
 
 
 @pytest.mark.slow
@@ -32,3 +34,54 @@ def test_labelled_tokens_add_up_by_step(rows, batch, expected):
     row = Row("c", list(range(8)), [], [Target(0, 1, 4)])
     settings = FitSettings(batch_rows=batch)
     assert Job([row] * rows, None, settings, 0).targets_by_step() == expected
+
+
+def row_of(length: int) -> Row:
+    return Row("c", list(range(length)), [], [])
+
+
+@given(
+    lengths=st.lists(st.integers(1, 512), min_size=1, max_size=40),
+    ranks=st.integers(1, 4),
+    turns=st.integers(1, 3),
+)
+def test_dealing_rows_out_changes_no_step(lengths, ranks, turns):
+    rows, size = [row_of(n) for n in lengths], ranks * turns
+    found = dealt(rows, FitSettings(batch_rows=size), ranks)
+    for start in range(0, len(rows), size):
+        step, asked = found[start : start + size], rows[start : start + size]
+        assert sorted(map(id, step)) == sorted(map(id, asked))
+
+
+def test_every_process_gets_about_as_many_tokens_of_a_step():
+    rows = [row_of(n) for n in (500, 400, 100, 30, 20, 10, 10, 40)]
+    found = [len(row.input_ids) for row in dealt(rows, FitSettings(batch_rows=4), 2)]
+    assert (found[0] + found[2], found[1] + found[3]) == (530, 500)
+    assert (found[4] + found[6], found[5] + found[7]) == (50, 30)
+
+
+def test_layers_are_compiled_where_that_pays_only(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    jobs = [Job([row_of(300)], None, FitSettings(compile_from_tokens=n), 0) for n in (300, 301)]
+    assert [worth_compiling(job) for job in jobs] == [True, False]
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert not worth_compiling(jobs[0])
+
+
+@pytest.mark.slow
+def test_fast_layers_learn_what_plain_ones_do(tiny_checkpoint):
+    chat = ChatFormat.of(load_tokenizer(tiny_checkpoint))
+    conversation = Conversation(
+        id="c", messages=(Message("user", "how many legs?"), Message("assistant", "Four."))
+    )
+    row = conversation_rows(conversation, chat, "user", ViewSettings())[0]
+    losses = []
+    for compile_from in (10**9, 0):
+        settings = FitSettings(compile_from_tokens=compile_from, lora_rank=4, processes=1)
+        model = load_model(tiny_checkpoint, training=True)
+        trained, figures = fit(model, [row] * 12, chat, settings, seed=0)
+        losses.append(figures.losses[-1][1])
+        assert not any(m._compiled_call_impl for m in trained.modules())
+    plain, compiled = losses
+    assert compiled == pytest.approx(plain, rel=0.02)
