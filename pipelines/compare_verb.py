@@ -11,7 +11,7 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another's.")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The page. [default: RUN_B/compare-RUN_A.html]"),
+        typer.Option(metavar="FILE", help="The page. [default: compare-RUN_A-RUN_B.html, here]"),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -23,7 +23,9 @@ def compare(
     from usersim.files import write_text
 
     found = compare_runs(first, second)
-    target = out or second / f"compare-{first.resolve().name}.html"
+    # Beside neither run: both may be somebody else's, and a run folder holds what its run made.
+    names = (first.resolve().name, second.resolve().name)
+    target = out or Path(f"compare-{names[0]}-{names[1]}.html")
     text = page(found).encode("utf-8", "replace").decode()
     write_text(target, text)
     Console(soft_wrap=True).print(table(found))

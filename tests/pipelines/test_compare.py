@@ -107,6 +107,16 @@ def test_the_command_prints_a_table_and_writes_the_page(runs, tmp_path):
     assert out.read_text().startswith("<!doctype html>")
 
 
+def test_the_page_lands_here_and_in_neither_run(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = [sorted(run.rglob("*")) for run in (runs[0], runs[2])]
+    done = CliRunner().invoke(app, ["compare", str(runs[0]), str(runs[2])])
+    page = f"compare-{runs[0].name}-{runs[2].name}.html"
+    assert done.output.endswith(f"{page}\n")
+    assert (tmp_path / page).exists()
+    assert [sorted(run.rglob("*")) for run in (runs[0], runs[2])] == before
+
+
 def test_fidelity_that_both_runs_have_is_shown(runs, tmp_path):
     sides = [make_run(tmp_path / name) for name in "ab"]
     for side, auc in zip(sides, (0.62, 0.91), strict=True):
