@@ -64,7 +64,7 @@ def render_card(
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     tables: tuple[str, ...] = (
         "fidelity", "funnel", "figures", "versions", "dropped", "contamination", "memorisation",
-        "mended", "revisions",
+        "mended", "revisions", "charts",
     )  # fmt: skip
     absent: dict[str, Any] = {"recipe": None, "seed": None} | {name: {} for name in tables}
     body = template.render(

@@ -348,6 +348,26 @@ def _own_names(svg: str) -> str:
     return svg.replace("url(#", f"url(#{prefix}")
 
 
+_PALETTE = {
+    "light": "--grid:#dcd8cf;--real:#0072b2;--sim:#d55e00;--kept:#00875f;--lost:#b4aea3;"
+    "--paper:#fff;color:#1f1e1c;background:#fff",
+    "dark": "--grid:#3d3c37;--real:#5eb5e8;--sim:#f0934f;--kept:#3cc79a;--lost:#77736a;"
+    "--paper:#161614;color:#e9e6df;background:#161614",
+}
+"""The page's colours (report.css), for a drawing that stands alone."""
+
+
+def as_file(svg: str) -> str:
+    """A drawing as a file of its own, in its own colours; the same figures give the same bytes."""
+    style = (
+        f"<style>svg{{{_PALETTE['light']}}}"
+        f"@media(prefers-color-scheme:dark){{svg{{{_PALETTE['dark']}}}}}</style>"
+    )
+    head, inside = re.sub(r'(id="|url\(#)d\d+-', r"\1", svg).split(">", 1)
+    known = "" if "xmlns=" in head else ' xmlns="http://www.w3.org/2000/svg"'
+    return f"{head}{known}>{style}{inside}\n"
+
+
 def _labelled(svg: str, label: str) -> str:
     head = re.match(r'<svg[^>]*\bviewBox="([0-9.\- ]+)"[^>]*>', svg)
     assert head, "the renderer wrote no viewBox"

@@ -73,7 +73,8 @@ def build_corpus(
         out: The corpus folder.
         facts: What made the corpus, for the card; every key may be absent: `recipe` (fingerprint),
             `seed`, `models` (role -> name), `versions` (package -> version), `funnel` (list of
-            FunnelStage dicts), `figures` (label -> value).
+            FunnelStage dicts), `figures` (label -> value), `fidelity` (FidelityRows), `charts`
+            (turn -> SVG of its lengths beside people's), `revisions` (name -> content hash).
 
     Raises:
         InputError: nothing was curated, or a shard is not ours.
@@ -106,6 +107,9 @@ def build_corpus(
         for name, make in subsets.items()
     }
     dropped = dict(Counter(row["reason"] for row in rejected_rows(rejected)).most_common())
+    shutil.rmtree(out / "images", ignore_errors=True)
+    for turn, svg in facts.get("charts", {}).items():
+        write_text(out / "images" / f"words-{turn}-turn.svg", svg)
     card = render_card(settings, figures, facts | {"dropped": dropped}, texts)
     write_text(out / "README.md", card)
     return figures

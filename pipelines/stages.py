@@ -194,22 +194,25 @@ _COMPARED = 5_000
 
 
 def _fidelity(run: RunFolder) -> Figures:
-    """Rows for the card: those of fidelity.json where somebody measured it, else the form's.
+    """For the card: rows of fidelity.json where somebody measured it, else the form's; charts.
 
     Nothing where there are no held-out people.
     """
+    from pipelines.charts import as_file, lengths
     from pipelines.fidelity_rows import fidelity_rows, surface_rows
     from usersim.files import read_json
-    from usersim.surface import compare
+    from usersim.surface import Shape, compare
 
     path = run.root / "fidelity.json"
     table = read_json(path) if path.exists() else {}
     rows = fidelity_rows(table) if isinstance(table, dict) else []
-    if not rows:
-        kept = _first_conversations(sorted(run.curated.glob("part-*.parquet")))
-        people = _first_conversations([run.people / "test.parquet"])
-        rows = surface_rows(compare(kept, people)) if kept and people else []
-    return {"fidelity": rows} if rows else {}
+    kept = _first_conversations(sorted(run.curated.glob("part-*.parquet")))
+    people = _first_conversations([run.people / "test.parquet"])
+    if not kept or not people:
+        return {"fidelity": rows} if rows else {}
+    shapes = ([Shape.of(c) for c in kept], [Shape.of(c) for c in people])
+    drawn = {turn: as_file(lengths(*shapes, turn)) for turn in ("first", "later")}
+    return {"fidelity": rows or surface_rows(compare(kept, people)), "charts": drawn}
 
 
 def _first_conversations(paths: Sequence[Path]) -> "list[Conversation]":

@@ -114,3 +114,13 @@ def test_before_and_after_are_written_beside_their_points() -> None:
 )
 def test_figures_are_written_as_people_read_them(number: float, text: str) -> None:
     assert charts.thousands(number) == text
+
+
+def test_a_drawing_as_a_file_has_its_own_colours_and_the_same_bytes_again() -> None:
+    files = [charts.as_file(charts.bars({"a": 1, "b": 2}, "things")) for _ in range(2)]
+    assert files[0] == files[1]
+    ElementTree.fromstring(files[0])
+    used = set(re.findall(r"var\((--[a-z]+)\)", files[0]))
+    assert used
+    assert all(f"{name}:#" in files[0] for name in used)
+    assert "prefers-color-scheme:dark" in files[0]

@@ -171,6 +171,7 @@ def test_the_card_holds_the_form_against_people_and_says_how_to_cite_it(tmp_path
     facts = {
         "fidelity": surface_rows(surface),
         "revisions": {"the run's UserGPT": "d21762f7"},
+        "charts": {"first": "<svg/>"},
         "recipe": "01}23",
     }
     build(tmp_path, [conversation(i) for i in range(4)], facts=facts)
@@ -178,6 +179,8 @@ def test_the_card_holds_the_form_against_people_and_says_how_to_cite_it(tmp_path
     near = "| distance: length of later turns (words) | 4.8 | 3.4 | 8 | within people's own range |"
     far = "| distance: length of the first turn (words) | 9.1 | 3.4 | 8 | farther than people are |"
     assert {near, far, "| the run's UserGPT, by content | d21762f7 |"} <= set(body.splitlines())
+    assert "(images/words-first-turn.svg)" in body
+    assert (tmp_path / "corpus" / "images" / "words-first-turn.svg").read_text() == "<svg/>"
     cited = body.partition("```bibtex")[2].partition("```")[0]
     assert "title = {Test: corpus 1 'quoted'}" in cited
     assert "recipe 01 23" in cited
