@@ -60,9 +60,10 @@ test-quick: setup ## The tests without engines and training
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not gpu"
 test: check test-quick ## Everything: real training and the real engine included
 	@$(BIN)/python -m pytest -m "slow and not gpu"
-test-crash: setup ## Kill simulations and workers, fill disks; nothing may be lost or doubled
+test-crash: setup ## Kill simulations, workers, nodes, drivers; fill disks; nothing may be lost or doubled
 	@REALCHAT_CRASH_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/usersim/test_simulate_crash*.py \
-	  tests/usersim/test_journal.py tests/pipelines/test_failures_full_disk.py tests/ray_jobs/test_fleet.py
+	  tests/usersim/test_journal.py tests/pipelines/test_failures_full_disk.py tests/ray_jobs/test_fleet*.py \
+	  tests/ray_jobs/test_worker.py tests/ray_jobs/test_generate.py
 bench-dedup: setup ## Deduplication's speed and quality beside its peers (REALCHAT_PEERS: where they are)
 	@$(BIN)/python -m benchmarks.dedup
 .PHONY: bench-usergpt

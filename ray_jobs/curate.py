@@ -15,14 +15,14 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli import Options, Overrides, RecipePath, RunPath, guarded, opened, say
+from pipelines.cli import Options, Overrides, RecipePath, RunPath, guarded, say
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.spread import Result, Task
 from pipelines.stage_process import quieten
 from pipelines.stage_table import stage_named
 from pipelines.stages import check_ready, curation, perform, simulated_rates
-from ray_jobs.generate import connected, seen_by_all
+from ray_jobs.cluster import connected, run_of
 from usersim.errors import WorldError
 
 CURATE = stage_named("curate")
@@ -73,8 +73,8 @@ def curate(
     """Curate a run on a Ray cluster; every node must see the run folder."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     quieten()
-    found, folder = opened(Options(recipe, run), overrides)
-    carry_out(found, RunFolder(seen_by_all(folder.root)), RayTasks(retries))
+    found, folder = run_of(Options(recipe, run), overrides)
+    carry_out(found, folder, RayTasks(retries))
     typer.echo(folder.curated)
 
 

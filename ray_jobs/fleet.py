@@ -104,6 +104,7 @@ class Fleet:
         self._lost_last = ""
         self._lost = 0
         self._ready: set[str] = set()
+        self._logged: dict[str, tuple[float, dict[str, int]]] = {}  # when, and tokens until then
         self._places: list[asyncio.Task[None]] = []
         self._given_up = 0
         self._meters = Meters()
@@ -284,14 +285,24 @@ class Fleet:
         if not self._totals.reports:
             asked = f"{self._placement.cpus:g} CPU and {self._placement.gpus:g} GPU"
             log.warning("no worker has started yet; each asks for %s of the cluster", asked)
-        for name, report in self._totals.reports.items():
+        now = time.monotonic()
+        for name in sorted(self._ready & self._totals.reports.keys()):
+            report = self._totals.reports[name]
+            since, before = self._logged.get(name, (self._began, {}))
+            self._logged[name] = now, report.tokens
+            user, assistant = (
+                (report.tokens.get(role, 0) - before.get(role, 0)) / max(now - since, 1e-9)
+                for role in ("user", "assistant")
+            )
             log.info(
-                "%s (process %d): %d conversations ended, %d user + %d assistant tokens",
+                "%s (process %d): %.0f user + %.0f assistant tokens/s, %d conversations ended,"
+                " %d of them in an error",
                 name,
                 report.process,
+                user,
+                assistant,
                 report.ended,
-                report.tokens.get("user", 0),
-                report.tokens.get("assistant", 0),
+                report.errors,
             )
 
     def _watch_errors(self) -> None:

@@ -6,35 +6,32 @@ Either command goes on with what the other began.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli import Options, Overrides, RecipePath, RunPath, guarded, opened, say
+from pipelines.cli import Options, Overrides, RecipePath, RunPath, guarded, say
 from pipelines.publish_options import asked
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_process import quieten
 from pipelines.stage_table import stage_named
 from pipelines.stages import check_ready, perform, simulation
+from ray_jobs.cluster import connected, run_of, sign_in
 from ray_jobs.fleet import Fleet, Placement
 from ray_jobs.store import Store
 from ray_jobs.worker import Simulation
 from usersim.conversation import Role
 from usersim.engine import Engine
 from usersim.engines import EngineSpec
-from usersim.errors import InputError
 from usersim.journal import sole_owner
 from usersim.progress import track
 from usersim.simulate import about_engines
 
 SIMULATE = stage_named("simulate")
-PACKAGE = "runtime_resources"  # the folder in which Ray unpacks a submitted working directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +61,7 @@ def generate(options: GenerateOptions) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("ray_jobs").setLevel(logging.INFO)
     quieten()
-    found, folder = opened(Options(options.recipe, options.run), options.overrides)
-    folder = RunFolder(seen_by_all(folder.root))
+    found, folder = run_of(Options(options.recipe, options.run), options.overrides)
     store = Store(options.store) if options.store else None  # a mistyped one is told at once
     asked_for = (options.actors, options.cpus_per_actor, options.gpus_per_actor)
     carry_out(found, folder, partial(placed, *asked_for), store)
@@ -109,7 +105,9 @@ def simulate_on_ray(simulation: Simulation, placement: Placement) -> dict[str, A
 
 
 async def _simulate(simulation: Simulation, placement: Placement) -> dict[str, Any]:
-    with sole_owner(simulation.run / "journal"):
+    journals = simulation.run / "journal"
+    with sole_owner(journals), sign_in(journals) as sign:
+        simulation = replace(simulation, sign=sign)
         books = simulation.books()
         try:
             if missing := books.publish_finished():
@@ -126,23 +124,6 @@ async def _simulate(simulation: Simulation, placement: Placement) -> dict[str, A
             books.close()
 
 
-@contextmanager
-def connected() -> Iterator[None]:
-    """Ray: the cluster that the environment names, one on this machine, or a new one here."""
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError("Ray is not installed: pip install -e '.[ray]'") from error
-    if ray.is_initialized():
-        yield
-        return
-    ray.init(include_dashboard=False, logging_level="warning")
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def placed(actors: int | None, cpus: float, gpus: float | None) -> Placement:
     """The placement that was asked for; what was left open follows the cluster's GPUs."""
     import ray
@@ -151,16 +132,6 @@ def placed(actors: int | None, cpus: float, gpus: float | None) -> Placement:
     each = float(bool(there)) if gpus is None else gpus
     wanted = actors or (max(1, int(there / each)) if each else 1)
     return Placement(wanted, cpus, each, grows=actors is None)
-
-
-def seen_by_all(root: Path) -> Path:
-    """The run folder's full path: workers stand elsewhere. Raises InputError inside a package."""
-    if not root.is_absolute() and PACKAGE in Path.cwd().parts:
-        raise InputError(
-            f"--run {root} would be inside this job's package, which goes when the job ends; name"
-            " the full path of a folder that every node sees"
-        )
-    return root.resolve()
 
 
 if __name__ == "__main__":

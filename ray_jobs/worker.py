@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ray_jobs.cluster import look_for
 from ray_jobs.leases import Lease
 from ray_jobs.store import Store
 from usersim.books import Books
@@ -30,6 +31,8 @@ class Simulation:
     seed: int
     store: str = ""
     """URI to which finished shards are copied; empty: nowhere."""
+    sign: str = ""
+    """A file that the driver left beside the journals, for workers to see; empty: none to see."""
 
     def books(self) -> Books:
         """Books on the run folder, which the driver and every worker see."""
@@ -72,7 +75,12 @@ class Worker:
         self._last_error = ""
 
     async def open(self) -> int:
-        """Open the engines; returns the number of this process. Raises what they raise."""
+        """Open the engines; returns the number of this process.
+
+        Raises what they raise, and WorldError where this node does not see the run folder.
+        """
+        if self._simulation.sign:
+            look_for(self._simulation.run / "journal" / self._simulation.sign)
         wanted: dict[Role, EngineSpec | Engine] = {
             "user": self._with_log(self._simulation.user),
             "assistant": self._with_log(self._simulation.assistant),

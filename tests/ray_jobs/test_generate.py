@@ -3,23 +3,23 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ray_head import ROOT, head, submitted  # noqa: F401 - a fixture
 
+from pipelines.cli import Options
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stages import simulation
-from ray_jobs.generate import seen_by_all
-from usersim.errors import InputError
+from pipelines.verify import report, verify
+from ray_jobs.cluster import look_for, run_of, seen_by_all, sign_in
+from usersim.errors import InputError, WorldError
 from usersim.files import read_conversations
 from usersim.simulate import simulate
 
-ROOT = Path(__file__).parents[2]
-RAY = str(Path(sys.executable).with_name("ray"))
 RECIPE = """
 engines: {user: {kind: scripted, model: talkative}, assistant: {kind: scripted, model: talkative}}
 simulate: {conversations: 48, shard_size: 8, concurrency: 8}
@@ -56,6 +56,8 @@ def test_a_killed_driver_is_gone_on_from(tmp_path):
     assert (metrics["conversations"], metrics["sessions"]) == (48, 2)
     manifest = json.loads((run / "manifest.json").read_text())
     assert len(manifest["files"]) == 6
+    checks = verify(run)
+    assert not any(check.problems for check in checks), report(checks)
 
     again = command(run, *two)
     assert (again.returncode, "already done" in again.stderr) == (0, True)
@@ -65,57 +67,13 @@ def test_a_killed_driver_is_gone_on_from(tmp_path):
     assert published(run) == published(alone)
 
 
-def free_ports(how_many):
-    """Ports that nobody listens on now, below those that the kernel gives out by itself."""
-    found, port = [], 20000 + os.getpid() % 5000
-    while len(found) < how_many:
-        port += 1
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                found.append(str(port))
-    return found
-
-
-@pytest.fixture
-def head(tmp_path_factory):
-    """A cluster as `ray start --head` makes it; gives the environment that submits to it."""
-    temporary = tmp_path_factory.mktemp("ray")
-    port, dashboard, agent = free_ports(3)
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"realchat-{os.getpid():040d}"}
-    environment = os.environ | token | {"RAY_USAGE_STATS_ENABLED": "0"}
-    environment |= {"RAY_ADDRESS": f"http://127.0.0.1:{dashboard}"}
-    options = [
-        "--port",
-        port,
-        "--dashboard-port",
-        dashboard,
-        "--dashboard-agent-listen-port",
-        agent,
-    ]
-    cluster = subprocess.Popen(
-        [RAY, "start", "--head", "--block", "--num-cpus", "2", "--disable-usage-stats", *options],
-        env=environment | {"RAY_TMPDIR": str(temporary)}, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    yield environment
-    cluster.terminate()  # with --block it takes its own processes with it, and no others
-    cluster.wait(timeout=60)
-
-
 @pytest.mark.slow
-def test_a_submitted_job(tmp_path, head):
+def test_a_submitted_job(tmp_path, head):  # noqa: F811
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     job = [sys.executable, "-m", "ray_jobs.generate", "--recipe", str(tmp_path / "recipe.yaml")]
     job += ["--run", str(tmp_path / "run"), "--actors", "2", "--cpus-per-actor", "0.5"]
-    for _ in range(10):  # a head that is starting refuses jobs
-        submitted = subprocess.run(
-            [RAY, "job", "submit", "--working-dir", ".", "--", *job],
-            cwd=ROOT, env=head, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        if submitted.returncode == 0 or "submitted successfully" in submitted.stdout:
-            break
-    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
-    assert "48/48 conversations" in submitted.stdout
+    output = submitted(head, job)
+    assert "48/48 conversations" in output
     assert len({c.id for c in published(tmp_path / "run")}) == 48
 
 
@@ -126,3 +84,25 @@ def test_a_run_folder_inside_a_jobs_package_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="every node sees"):
         seen_by_all(Path("runs/demo"))
     assert seen_by_all(tmp_path) == tmp_path
+
+
+def test_a_job_that_names_no_run_has_it_where_it_stays(tmp_path, monkeypatch):
+    package = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_0"
+    package.mkdir(parents=True)
+    monkeypatch.chdir(package)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    options = Options(ROOT / "recipes" / "realchat.yaml", None)
+    assert run_of(options, None)[1].root == tmp_path / "home" / "realchat" / "runs" / "realchat"
+    monkeypatch.setenv("REALCHAT_RUNS", str(tmp_path / "shared"))
+    assert run_of(options, None)[1].root == tmp_path / "shared" / "realchat"
+
+
+def test_a_node_that_does_not_see_the_run_folder_says_so(tmp_path):
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "driver-of-old").touch()  # its driver was killed
+    with sign_in(tmp_path / "journal") as sign:
+        look_for(tmp_path / "journal" / sign)
+        assert [p.name for p in (tmp_path / "journal").iterdir()] == [sign]
+        with pytest.raises(WorldError, match=r"does not see the driver's .*elsewhere"):
+            look_for(tmp_path / "elsewhere" / "journal" / sign)
+    assert not list((tmp_path / "journal").iterdir())
