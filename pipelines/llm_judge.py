@@ -15,14 +15,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from assistant.scoring import OVERLOADED, SCORED, Scored, ScoringSettings, score
-from pipelines.filters import FilterSettings, deciding, judge
-from pipelines.mending import mended
+from pipelines.filters import FilterSettings
+from pipelines.judging import Judge
 from pipelines.score_book import ScoreBook, content_of, read_scores
 from usersim.conversation import Conversation, Message
 from usersim.engine import Engine
@@ -34,7 +35,7 @@ from usersim.simulate import all_or_first_error, open_engines
 
 SURE = 20  # answers after which the share of unanswered questions says something
 MOST_OVERLOADED = 0.5
-AT_ONCE = 64  # conversations given to a reward model together
+AT_ONCE = 64  # conversations given to the rules, or to a reward model, together
 _BUCKETS = 1 << 16
 
 
@@ -115,8 +116,7 @@ class _Sitting:
     ) -> Iterator[tuple[str, tuple[Message, ...]]]:
         """Content and turns of what must be asked; counts what need not be."""
         for shard in shards:
-            for row in read_rows(shard):
-                turns = _worth_reading(row, filters)
+            for turns in _as_kept(shard, filters):
                 content = content_of(turns) if turns else ""
                 if not turns:
                     self.counts["left_to_the_rules"] += 1
@@ -184,14 +184,22 @@ class _Sitting:
 _KINDS = ("asked", "remembered", "said_before", "not_in_the_share", "left_to_the_rules")
 
 
-def _worth_reading(row: dict[str, Any], filters: FilterSettings) -> tuple[Message, ...]:
-    """The turns as they would enter the corpus; none where a rule drops the conversation."""
+def _as_kept(shard: Path, filters: FilterSettings) -> Iterator[tuple[Message, ...]]:
+    """Turns as they would enter the corpus; none where a rule drops a row of the shard."""
+    rules, rows = Judge(filters), iter(read_rows(shard))
+    while some := list(islice(rows, AT_ONCE)):
+        readable = [c for row in some if (c := _readable(row))]
+        yield from [()] * (len(some) - len(readable))
+        for judgement in rules.judge(readable):
+            dropped = judgement.rejection(filters)
+            yield () if dropped else tuple(judgement.conversation.turns)
+
+
+def _readable(row: dict[str, Any]) -> Conversation | None:
     try:
-        conversation, _ = mended(Conversation.from_row(row), filters)
+        return Conversation.from_row(row)
     except InputError:
-        return ()
-    dropped = deciding(judge(conversation, filters), filters)
-    return () if dropped else tuple(conversation.turns)
+        return None
 
 
 def ask_judge(
@@ -255,7 +263,7 @@ async def _read_by_engine(sitting: _Sitting, todo: Todo, engine: Engine | None) 
 
 
 def _read_by_reward(sitting: _Sitting, todo: Todo) -> None:
-    from itertools import chain, islice
+    from itertools import chain
 
     from assistant.reward import RewardModel
 

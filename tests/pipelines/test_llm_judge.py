@@ -113,6 +113,15 @@ def test_nothing_is_asked_twice_whatever_changes_around_the_judge(tmp_path):
     assert engine.calls > 0  # another question
 
 
+def test_the_judge_reads_what_would_be_kept_masked(tmp_path):
+    read = []
+    engine = ScriptedEngine(lambda m, s: read.append(m[-1].content) or verdict(7), "strict")
+    run(tmp_path, [conversation("mail", "who runs the cafe", "Mara: mara.quill@gardenpost.se")])
+    asked(tmp_path, engine)
+    assert "[EMAIL]" in read[0]
+    assert "gardenpost" not in read[0]
+
+
 def test_equal_conversations_are_asked_about_once_under_whatever_ids(tmp_path):
     twins = [conversation(f"twin-{i}", "how deep is the sea", "Four kilometres.") for i in range(9)]
     engine = judge()
