@@ -27,8 +27,11 @@ class Refused:
 
 
 def schema_of(table: type[Settings]) -> str:
-    """The JSON schema that goes into `Sampling.schema`."""
-    return json.dumps(table.model_json_schema(), sort_keys=True)
+    """The JSON schema that goes into `Sampling.schema`.
+
+    Fields keep their order: a grammar writes them in it, and an answer comes after its question.
+    """
+    return json.dumps(table.model_json_schema())
 
 
 def read_answer(completion: Completion, table: type[Table]) -> Table | Refused:

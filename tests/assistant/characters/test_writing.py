@@ -7,6 +7,7 @@ import pytest
 
 from assistant.characters.profile import find_profile
 from assistant.characters.scenes import extract_scenes
+from assistant.characters.structured import schema_of
 from assistant.characters.voice import first_person
 from assistant.characters.writing import Script, grounded, write_experiences
 from usersim.engine import Completion
@@ -57,6 +58,14 @@ PLANTED = {
     "empty_line": script_of((" " * 8, "I built the clock by the water.")),
     "ungrounded": script_of(("Well?!", "Dragons circled purple moons above Tokyo yesterday.")),
 }
+
+
+def test_an_answer_is_written_after_its_question():
+    """A grammar writes the fields in the order of the schema."""
+    fields = json.loads(schema_of(Script))["$defs"]["Round"]["properties"]
+    assert list(fields) == ["asked", "thought", "answered"]
+
+
 SILENT = ("............", "            ", "no")
 """Answers in which the character says nothing: the schema or the paragraph refuses each."""
 
@@ -124,7 +133,7 @@ def test_an_engine_that_refuses_or_dies(tmp_path):
 def test_the_real_engine_leaves_no_row_unparsed(tmp_path):
     """A 135M model under a grammar: scripts and verdicts are all read; their content is weak."""
     from assistant.characters.judging import Verdict
-    from assistant.characters.structured import Refused, read_answer, schema_of
+    from assistant.characters.structured import Refused, read_answer
     from usersim.conversation import Message
     from usersim.engine import Sampling
     from usersim.engines import EngineSpec, open_engine
