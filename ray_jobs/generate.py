@@ -22,6 +22,7 @@ from pipelines.stage_table import stage_named
 from pipelines.stages import check_ready, perform, simulation
 from ray_jobs.cluster import connected, run_of, sign_in
 from ray_jobs.fleet import Fleet, Placement
+from ray_jobs.preparing import prepare
 from ray_jobs.store import Store
 from ray_jobs.worker import Simulation
 from usersim.conversation import Role
@@ -64,18 +65,25 @@ def generate(options: GenerateOptions) -> None:
     found, folder = run_of(Options(options.recipe, options.run), options.overrides)
     store = Store(options.store) if options.store else None  # a mistyped one is told at once
     asked_for = (options.actors, options.cpus_per_actor, options.gpus_per_actor)
-    carry_out(found, folder, partial(placed, *asked_for), store)
+    # A folder alone may be mistyped; who names a recipe wants all that it takes.
+    prepares = options.recipe is not None
+    carry_out(found, folder, partial(placed, *asked_for), store, prepares)
     typer.echo(folder.conversations)
 
 
 def carry_out(
-    recipe: Recipe, run: RunFolder, placement: Callable[[], Placement], store: Store | None = None
+    recipe: Recipe,
+    run: RunFolder,
+    placement: Callable[[], Placement],
+    store: Store | None = None,
+    prepares: bool = False,
 ) -> None:
     """Do the stage in its run folder, unless it is done; `placement` may ask the cluster.
 
-    Raises what `simulate_on_ray` and `store` raise.
+    `prepares`: do what it needs first, where that is missing. Raises what `simulate_on_ray`,
+    `store` and the stages before raise.
     """
-    if not run.exists:
+    if not run.exists and not prepares:
         check_ready(SIMULATE, recipe, run)  # before anything is made in a mistyped folder
     with run.locked():
         run.adopt(recipe)
@@ -84,6 +92,8 @@ def carry_out(
         else:
             uri = store.uri if store else ""
             with connected():
+                if prepares:
+                    prepare(recipe, run, SIMULATE)
                 perform(SIMULATE, recipe, run, partial(_work, placement=placement(), store=uri))
             run.write_manifest(recipe)
         if store:

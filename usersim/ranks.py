@@ -4,7 +4,8 @@
 
 The processes find each other as those of torchrun do, by their environment; they are started from
 here because that passes progress through and costs no launcher of its own. What they need and what
-they leave goes through files, none of them pickled.
+they leave goes through files, none of them pickled. Where a launcher has started them already, on
+several machines perhaps, `in_a_group` lets the first do the work and all of them train.
 """
 
 import contextlib
@@ -16,16 +17,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from usersim.adapters import FOLDER, save_adapter, with_saved_adapter
 from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.conversation import Role
 from usersim.cores import own_cores
-from usersim.errors import WorldError
+from usersim.errors import RealchatError, WorldError
 from usersim.files import read_json, read_rows, write_json, write_table
 from usersim.progress import screen, show_on
 from usersim.rows import Row, Target
@@ -35,6 +37,39 @@ from usersim.trainer import world_size
 PR_SET_PDEATHSIG = 1  # prctl(2): the signal this process gets when its parent dies
 SCREEN = "REALCHAT_SCREEN"
 """The variable that names the descriptor on which the first process shows progress."""
+LONGEST_PATH = 4096  # bytes, PATH_MAX of Linux
+Answer = TypeVar("Answer")
+
+_shared: ContextVar[Path | None] = ContextVar("shared", default=None)
+"""The folder through which the processes of a launcher's group train together."""
+
+
+def in_a_group(shared: Path, lead: Callable[[], Answer]) -> Answer | None:
+    """Do `lead` in the first process of torch.distributed's group; wherever it trains, all train.
+
+    For processes that torchrun, Ray Train or the like has started; they see the folder `shared`.
+    Returns what `lead` returned, None in the other processes; raises what it raised.
+    """
+    if world_size() == 1:
+        return lead()
+    _take_own_gpu()
+    if os.environ["RANK"] == "0":
+        token = _shared.set(shared)
+        try:
+            answer = lead()
+        except RealchatError:
+            with contextlib.suppress(RuntimeError):  # the others may have failed as well
+                _announced("")
+            raise
+        finally:
+            _shared.reset(token)
+        _announced("")
+        return answer
+    with Path(os.devnull).open("w") as nowhere:
+        show_on(nowhere)
+        while folder := _announced(""):
+            take_part(Path(folder))
+    return None
 
 
 def train_model(
@@ -45,12 +80,13 @@ def train_model(
     seed: int,
     checks: Checks | None = None,
 ) -> tuple[Any, FitFigures]:
-    """`fit` the model of a checkpoint, in as many processes as the settings want.
+    """`fit` the model of a checkpoint, in as many processes as the settings want or the group has.
 
     Raises WorldError when one of them dies.
     """
+    shared = _shared.get()
     processes = settings.processes or useful_processes(settings)
-    if processes == 1:
+    if processes == 1 and not shared:
         return fit(load_model(checkpoint, training=True), rows, chat, settings, seed, checks)
     job = {
         "checkpoint": str(checkpoint),
@@ -59,12 +95,15 @@ def train_model(
         "settings": settings.model_dump(mode="json", include=set(FitSettings.model_fields)),
         "seed": seed,
     }
-    with _folder(checks) as folder:
+    with _folder(checks, shared) as folder:
         _write_rows(folder / "rows.parquet", rows)
         if checks:
             _write_rows(folder / "held_out.parquet", checks.rows)
         write_json(folder / "job.json", job)
-        _run(folder, processes)
+        if shared:
+            take_part(Path(_announced(str(folder))))
+        else:
+            _run(folder, processes)
         figures = read_json(folder / "figures.json")
         trained = load_model(folder / "trained", training=False)
         return with_saved_adapter(trained, folder / "trained"), FitFigures(**figures)
@@ -79,12 +118,12 @@ def useful_processes(settings: FitSettings) -> int:
 
 
 @contextlib.contextmanager
-def _folder(checks: Checks | None) -> Iterator[Path]:
+def _folder(checks: Checks | None, shared: Path | None) -> Iterator[Path]:
     if checks:
         checks.folder.mkdir(parents=True, exist_ok=True)
         yield checks.folder
     else:
-        with tempfile.TemporaryDirectory(prefix="realchat-fit-") as folder:
+        with tempfile.TemporaryDirectory(prefix="realchat-fit-", dir=shared) as folder:
             yield Path(folder)
 
 
@@ -170,11 +209,17 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """One of the processes: train, and the first of them leaves the model and the figures."""
+    """One of the processes that `train_model` started."""
     _end_with_parent()
-    folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
-    job = read_json(folder / "job.json")
+    rank = int(os.environ["RANK"])
     show_on(os.fdopen(int(os.environ[SCREEN]) if rank == 0 else os.open(os.devnull, 1), "w"))
+    take_part(Path(sys.argv[1]))
+
+
+def take_part(folder: Path) -> None:
+    """Train as one of the processes; the first of them leaves the model and the figures."""
+    _take_own_gpu()
+    job = read_json(folder / "job.json")
     checkpoint, settings = Path(job["checkpoint"]), FitSettings(**job["settings"])
     opens: Role = job["opens"]
     chat = ChatFormat.of(load_tokenizer(checkpoint)).playing(opens, job["default_system"])
@@ -184,12 +229,34 @@ def main() -> None:
     rows = _read_rows(folder / "rows.parquet")
     model, figures = fit(model, rows, chat, settings, job["seed"], checks)
     seconds, weights = _summed(figures.cpu_seconds), _gathered(model)
-    if rank == 0:
+    if os.environ["RANK"] == "0":
         model.save_pretrained(str(folder / "trained"), state_dict=weights)
         chat.tokenizer.save_pretrained(str(folder / "trained"))
         save_adapter(model, folder / "trained" / FOLDER, {})
         whole = asdict(figures) | {"cpu_seconds": seconds, "processes": world_size()}
         (folder / "figures.json").write_text(json.dumps(whole), encoding="utf-8")
+
+
+def _take_own_gpu() -> None:
+    """Where processes of a machine see all of its GPUs, each takes the one that is its own."""
+    import torch
+
+    if torch.cuda.is_available():
+        # The launcher's choice, where it made one: accelerate goes by this variable, too.
+        own = os.environ.get("ACCELERATE_TORCH_DEVICE", f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(own)
+
+
+def _announced(folder: str) -> str:
+    """What the first process says, in all of them; the empty text ends the group's work."""
+    import torch
+    from torch import distributed
+
+    said = torch.tensor(list(folder.encode().ljust(LONGEST_PATH, b"\0")), dtype=torch.uint8)
+    if torch.cuda.is_available():
+        said = said.cuda()
+    distributed.broadcast(said, src=0)
+    return bytes(said.tolist()).rstrip(b"\0").decode()
 
 
 def _gathered(model: Any) -> dict[str, Any]:

@@ -1,15 +1,20 @@
 """Training in several processes: the same as in one, and none is left behind."""
 
+import os
+import subprocess
+import sys
+from ast import literal_eval
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
+from usersim import ranks
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.conversation import Conversation, Message
 from usersim.errors import WorldError
 from usersim.perplexity import mean_nll, score_rows
-from usersim.ranks import train_model, useful_processes
+from usersim.ranks import in_a_group, train_model, useful_processes
 from usersim.rows import ViewSettings, conversation_rows
 from usersim.sft import Checks, FitSettings, draw_rows
 
@@ -65,6 +70,39 @@ def test_two_processes_learn_what_one_learns(tiny_checkpoint, lesson, tmp_path):
     expected = nll(one.float(), held_out, chat)
     assert nll(both.float(), held_out, chat) == pytest.approx(expected, abs=0.03)
     assert nll(checked.float(), held_out, chat) <= expected + 0.03
+
+
+def one_of_a_group(shared, checkpoint, settings):
+    """What a launcher's process does; for a process of its own."""
+    from torch import distributed
+
+    distributed.init_process_group("gloo")
+    chat = ChatFormat.of(load_tokenizer(checkpoint)).playing("user", FREE_SYSTEM)
+    rows_of = partial(conversation_rows, chat=chat, target="user", view=VIEW)
+    rows = draw_rows(conversations(0, 2), rows_of, 1_000, seed=0)
+
+    def lead():
+        model, figures = train_model(checkpoint, rows, chat, settings, 0)
+        return model.num_parameters(), figures.processes
+
+    told = in_a_group(shared, lead)
+    (shared / f"told-{os.environ['RANK']}").write_text(repr(told))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_that_a_launcher_started_train_together(tiny_checkpoint, tmp_path):
+    call = f"one_of_a_group(Path({str(tmp_path)!r}), Path({str(tiny_checkpoint)!r}), SETTINGS)"
+    program = f"from pathlib import Path; from tests.usersim.test_ranks import *; {call}"
+    port = ranks._free_port()
+    environments = [os.environ | ranks._place(rank, 2, port) for rank in range(2)]
+    group = [subprocess.Popen([sys.executable, "-c", program], env=e) for e in environments]
+    assert [process.wait() for process in group] == [0, 0]
+    parameters, processes = literal_eval((tmp_path / "told-0").read_text())
+    assert processes == 2
+    assert parameters > 10_000
+    assert (tmp_path / "told-1").read_text() == "None"
+    assert not list(tmp_path.glob("realchat-fit-*"))  # rows and weights are not left behind
 
 
 @pytest.mark.slow

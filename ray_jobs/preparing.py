@@ -1,0 +1,45 @@
+"""What must be done before conversations are held, done by the cluster's own processes."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipelines.cli import say
+from pipelines.recipe import Recipe
+from pipelines.run_folder import RunFolder
+from pipelines.stage_table import Stage
+from pipelines.stages import WORK, check_ready, perform
+from ray_jobs.curate import RayTasks
+from ray_jobs.training import Processes, on_nodes
+
+PREPARED = ("ingest", "train_user")
+
+
+def prepare(recipe: Recipe, run: RunFolder, stage: Stage) -> None:
+    """Do `ingest` and `train-user`, as far as `stage` needs them and they are missing.
+
+    Training takes GPUs where the cluster has any. Raises InputError when another stage is missing,
+    and what the stages raise.
+    """
+    import ray
+
+    missing = [needed for needed in recipe.after(stage) if not run.is_done(needed, recipe)]
+    if any(needed.name not in PREPARED for needed in missing):
+        check_ready(stage, recipe, run)
+    for needed in missing:
+        prepare(recipe, run, needed)
+        say(f"{needed.verb}: {needed.title}")
+        each = Processes(cpu_only=not ray.cluster_resources().get("GPU"))
+        work = partial(on_nodes, each=each) if needed.trains else in_a_task
+        perform(needed, recipe, run, partial(work, stage=needed))
+
+
+def in_a_task(recipe: Recipe, run: RunFolder, stage: Stage) -> dict[str, Any]:
+    """The stage's figures, made by a process on whichever node has a CPU free."""
+    (figures,) = RayTasks()(_stage_there, [(stage.name, recipe.to_table(), str(run.root))])
+    return figures
+
+
+def _stage_there(given: tuple[str, dict[str, Any], str]) -> dict[str, Any]:
+    name, recipe, run = given
+    return WORK[name](Recipe.checked(recipe, "recipe"), RunFolder(Path(run)))

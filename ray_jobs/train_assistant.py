@@ -1,0 +1,18 @@
+"""Stage `train-assistant` under Ray Train: `python -m ray_jobs.train_assistant --run RUN`."""
+
+import typer
+
+from pipelines.cli import guarded
+from pipelines.publish_options import asked
+from ray_jobs.train_job import TrainOptions, train
+
+
+@guarded
+@asked
+def train_assistant(options: TrainOptions) -> None:
+    """Train the assistant on nodes of the cluster; every node must see the run folder."""
+    train("train_assistant", options)
+
+
+if __name__ == "__main__":
+    typer.run(train_assistant)
