@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from assistant.characters.structured import Refused, read_answer, schema_of
+from assistant.characters.structured import Form, Refused, read_answer, schema_of
 from usersim import phrases
 from usersim.conversation import Message
 from usersim.engine import Completion, Engine, Sampling
@@ -38,7 +38,7 @@ RUBRIC = (
 )
 
 
-class Answer(Settings):
+class Answer(Form):
     """What a judge answers."""
 
     reason: str = Field(min_length=1, max_length=160, description="why, in one sentence")

@@ -31,6 +31,7 @@ IN_WORDS = {
     "exact_duplicate": "word for word another one",
     "foreign_language": "in another language",
     "goodbye_loop": "that cannot stop saying goodbye",
+    "length": "too short or too long",
     "low_judge_score": "rated low by the judge",
     "low_quality": "of low quality",
     "marked_bad": "marked bad by a person",

@@ -18,7 +18,7 @@ from assistant.characters.evidence import evidence
 from assistant.characters.interviews import Interview, Said
 from assistant.characters.notebook import Notebook
 from assistant.characters.profile import Profile
-from assistant.characters.structured import Refused, read_answer, schema_of
+from assistant.characters.structured import Form, Refused, read_answer, schema_of
 from usersim.conversation import Message, Rejection
 from usersim.engine import Completion, Engine, Sampling
 from usersim.errors import DeterministicError, EngineDead, TransientError, WorldError
@@ -43,7 +43,7 @@ ASKS: dict[Dimension, str] = {
 }
 
 
-class Verdict(Settings):
+class Verdict(Form):
     """What a judge answers."""
 
     reason: str = Field(min_length=1, max_length=120, description="why, in one sentence")

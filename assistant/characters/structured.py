@@ -8,14 +8,21 @@ import json
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from usersim.engine import Completion
-from usersim.settings import Settings
 
-Table = TypeVar("Table", bound=Settings)
 RefusedReason = Literal["cut_off", "not_json", "wrong_fields", "out_of_range"]
 _RANGES = ("less_than", "greater_than", "literal_error", "too_short", "too_long", "enum")
+
+
+class Form(BaseModel):
+    """Base of every table that a model fills in: nothing in it comes from elsewhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Table = TypeVar("Table", bound=Form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +33,7 @@ class Refused:
     detail: str
 
 
-def schema_of(table: type[Settings]) -> str:
+def schema_of(table: type[Form]) -> str:
     """The JSON schema that goes into `Sampling.schema`.
 
     Fields keep their order: a grammar writes them in it, and an answer comes after its question.

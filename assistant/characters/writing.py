@@ -20,13 +20,12 @@ from assistant.characters.experiences import Action, Experience, Utterance, comp
 from assistant.characters.notebook import Notebook
 from assistant.characters.profile import Profile
 from assistant.characters.scenes import Scene
-from assistant.characters.structured import Refused, read_answer, schema_of
+from assistant.characters.structured import Form, Refused, read_answer, schema_of
 from usersim.conversation import Message, Rejection
 from usersim.engine import Engine, Sampling
 from usersim.errors import DeterministicError, EngineDead, TransientError, WorldError
 from usersim.files import fingerprint
 from usersim.progress import track
-from usersim.settings import Settings
 
 GROUNDED = 0.3
 """Share of the character's content words that must stand in the paragraph. What the template says
@@ -36,7 +35,7 @@ MOST_TOKENS = 448  # three rounds of 400 characters and their keys take about 34
 CONCURRENT = 32
 
 
-class Round(Settings):
+class Round(Form):
     """Somebody asks; the character may think, and answers."""
 
     asked: str = Field(min_length=4, max_length=120)
@@ -44,7 +43,7 @@ class Round(Settings):
     answered: str = Field(min_length=12, max_length=160)
 
 
-class Script(Settings):
+class Script(Form):
     """What the model answers: a scene played out."""
 
     rounds: tuple[Round, ...] = Field(min_length=1, max_length=3)
