@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import Stage, stage_named
-from usersim.checkpoints import about_checkpoint, resolve_checkpoint
+from usersim.checkpoints import EMBEDDED, about_checkpoint, resolve_checkpoint
 from usersim.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def corpus(recipe: Recipe, run: RunFolder) -> Figures:
         run.curated,
         run.rejected,
         run.corpus,
-        _facts(recipe, run.metrics()) | _fidelity(run) | {"revisions": _revisions(run)},
+        _facts(recipe, run.metrics()) | _fidelity(run) | {"revisions": _revisions(recipe, run)},
     )
 
 
@@ -225,10 +225,25 @@ def _first_conversations(paths: Sequence[Path]) -> "list[Conversation]":
     return found[:_COMPARED]
 
 
-def _revisions(run: RunFolder) -> dict[str, str]:
-    """What simulation read, by content: the hash that a changed checkpoint would change."""
-    mark = run.mark(stage_named("simulate"))
-    return {name: known["content"] for name, known in ((mark and mark.inputs) or {}).items()}
+def _revisions(recipe: Recipe, run: RunFolder) -> dict[str, str]:
+    """What simulation read, by content: the hash that a changed checkpoint would change.
+
+    A model named on the Hub has its name; what stands here, or came with a package, a hash as well.
+    """
+    from pipelines.inputs import identified
+
+    mark, assistant = run.mark(stage_named("simulate")), recipe.engines.assistant
+    found = {name: known["content"] for name, known in ((mark and mark.inputs) or {}).items()}
+    speaks = assistant.model or recipe.models.assistant
+    used = {"UserGPT's base": recipe.models.user} if run.user_model.is_dir() else {}
+    if assistant.kind == "vllm":
+        used["assistant"] = speaks
+    here = {
+        role: resolve_checkpoint(name)
+        for role, name in used.items()
+        if name in EMBEDDED or Path(name).expanduser().is_dir()
+    }
+    return found | {role: known["content"] for role, known in identified(here).items()}
 
 
 def _cut_share(talk: Figures) -> float | None:
