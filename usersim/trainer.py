@@ -137,7 +137,8 @@ def fast_layers(model: Any, job: Job) -> Iterator[None]:
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer)]
     compiled = layers if worth_compiling(job) else []
     # PEFT's own disable_input_dtype_casting stumbles over layers of trainable tokens (0.21).
-    casting = [m for m in model.modules() if hasattr(m, CASTS)]
+    autocast = bool(job.settings.trl.get("bf16", True))  # without it the casts are needed
+    casting = [m for m in model.modules() if autocast and hasattr(m, CASTS)]
     for module in casting:
         setattr(module, CASTS, False)
     for layer in compiled:

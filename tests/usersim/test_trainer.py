@@ -8,7 +8,7 @@ from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.conversation import Conversation, Message
 from usersim.rows import Row, Target, ViewSettings, conversation_rows
 from usersim.sft import FitSettings, fit, load_model
-from usersim.trainer import Job, dealt, labelled_loss, worth_compiling
+from usersim.trainer import Job, dealt, fast_layers, labelled_loss, worth_compiling
 
 
 @pytest.mark.slow
@@ -67,6 +67,17 @@ def test_layers_are_compiled_where_that_pays_only(monkeypatch):
     assert [worth_compiling(job) for job in jobs] == [True, False]
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert not worth_compiling(jobs[0])
+
+
+@pytest.mark.parametrize(("bf16", "casts"), [(True, False), (False, True)])
+def test_an_adapter_casts_where_autocast_does_not(bf16, casts):
+    import torch
+
+    layer = torch.nn.Linear(1, 1)
+    layer.cast_input_dtype_enabled = True
+    with fast_layers(layer, Job([], None, FitSettings(trl={"bf16": bf16}), 0)):
+        assert layer.cast_input_dtype_enabled is casts
+    assert layer.cast_input_dtype_enabled
 
 
 @pytest.mark.slow
