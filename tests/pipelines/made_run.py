@@ -72,6 +72,44 @@ def perplexities(*values: float) -> dict:
     return dict(zip(("all", "low", "high", "first", "later"), values, strict=True))
 
 
+def curated() -> dict:
+    """What curation did: its funnel, tokens and gate's figures."""
+    return {
+        "in": 240,
+        "kept": 219,
+        "kept_share": 0.9125,
+        "funnel": [
+            stage("filters", 240, assistant_refusal=9, role_confusion=5),
+            stage("exact duplicates", 226, same_opener=2),
+            stage("near-duplicates", 224, similar_conversation=5),
+        ],
+        "tokens": {"in": 51234, "dropped": 3781},
+        "before_after": {"after": {"duplicates": 0.021, "personal_data": 0.0}},
+    }
+
+
+def student(losses: list) -> dict:
+    """What training on the corpus did to held-out losses."""
+    return {
+        "base": "other-270m",
+        "loss": {
+            "real": {
+                "before": interval(2.3124, 0.09),
+                "after": interval(2.3611, 0.09),
+                "difference": interval(0.0487, 0.0121),
+                "conversations": 40,
+            },
+            "simulated": {
+                "before": interval(1.8413, 0.07),
+                "after": interval(1.5237, 0.06),
+                "difference": interval(-0.3176, 0.031),
+                "conversations": 22,
+            },
+        },
+        "training": {"tokens_per_s": 171.8, "losses": losses},
+    }
+
+
 def metrics() -> dict:
     """What metrics.json holds at the end of a run; no two figures of it are alike."""
     losses = [[2000 * k, round(2.9 + 0.5 * 0.8**k, 4)] for k in range(1, 25)]
@@ -110,37 +148,9 @@ def metrics() -> dict:
             "guards": {"user:near_duplicate_opener": 17, "assistant:empty": 4},
             "cache_hit_rate": 0.837,
         },
-        "curate": {
-            "in": 240,
-            "kept": 219,
-            "kept_share": 0.9125,
-            "funnel": [
-                stage("filters", 240, assistant_refusal=9, role_confusion=5),
-                stage("exact duplicates", 226, same_opener=2),
-                stage("near-duplicates", 224, similar_conversation=5),
-            ],
-            "tokens": {"in": 51234, "dropped": 3781},
-            "before_after": {"after": {"duplicates": 0.021, "personal_data": 0.0}},
-        },
+        "curate": curated(),
         "corpus": {"conversations": 219, "license": "unknown"},
-        "assistant": {
-            "base": "other-270m",
-            "loss": {
-                "real": {
-                    "before": interval(2.3124, 0.09),
-                    "after": interval(2.3611, 0.09),
-                    "difference": interval(0.0487, 0.0121),
-                    "conversations": 40,
-                },
-                "simulated": {
-                    "before": interval(1.8413, 0.07),
-                    "after": interval(1.5237, 0.06),
-                    "difference": interval(-0.3176, 0.031),
-                    "conversations": 22,
-                },
-            },
-            "training": {"tokens_per_s": 171.8, "losses": losses[:6]},
-        },
+        "assistant": student(losses[:6]),
         "timing": {"ingest_s": 19.3, "train_user_s": 181.2, "simulate_s": 243.8, "curate_s": 4.6,
                    "corpus_s": 0.9, "train_assistant_s": 122.4},
         "versions": {"python": "3.11.7", "realchat": "0.1.0", "torch": "2.13.0+cpu"},

@@ -2,14 +2,11 @@
 
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from serving import free_port, serving
 from typer.testing import CliRunner
 
 from pipelines import character_server
@@ -18,7 +15,6 @@ from pipelines.cli import app
 from usersim.errors import InputError
 
 HERE = ("127.0.0.1", 8000)
-WAIT_S = 400
 
 
 def ran(*arguments):
@@ -120,40 +116,12 @@ def trained(served_checkpoint, tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(trained, tmp_path_factory):
     """The base URL of `realchat characters serve A B`."""
-    import httpx
-
-    with socket.socket() as probe:
-        probe.bind((HERE[0], 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
+    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
     command = [sys.executable, "-m", "pipelines.cli", "characters", "serve"]
     command += [*map(str, trained), "--port", str(port)]
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=out, start_new_session=True, cwd=root,
-            env=os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
-    try:
-        give_up = time.monotonic() + WAIT_S
-        url = f"http://{HERE[0]}:{port}"
-        while not _answers(httpx, f"{url}/health"):
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < give_up, log.read_text()[-3000:]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    with serving(command, port, log, PYTHONPATH=path, HF_HUB_OFFLINE="1") as url:
         yield url
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _answers(httpx, url):
-    try:
-        return httpx.get(url, timeout=1.0).status_code == 200
-    except httpx.TransportError:
-        time.sleep(0.2)  # it is starting: there is nobody to wait on but the port
-        return False
 
 
 @pytest.mark.slow

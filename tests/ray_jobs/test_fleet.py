@@ -6,14 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from witness import Witness, asked, journaled
+from witness import Witness, asked, journaled, made_alone, published
 
 from ray_jobs.fleet import Placement
 from ray_jobs.generate import simulate_on_ray
 from ray_jobs.worker import Simulation
 from usersim.engines.scripted import dying, talkative
 from usersim.errors import InputError, WorldError
-from usersim.files import read_conversations
 from usersim.simulate import SimulateSettings, simulate
 
 ray = pytest.importorskip("ray")
@@ -39,16 +38,10 @@ def of(run, **changed):
     return Simulation(SETTINGS, given["user"], given["assistant"], run, "recipe", 7)
 
 
-def published(run):
-    return [c for p in sorted((run / "conversations").glob("*")) for c in read_conversations(p)]
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What one machine makes of the same plan."""
-    run = tmp_path_factory.mktemp("alone")
-    simulate(SETTINGS, talkative(3, "u"), talkative(model="a"), run, "recipe", 7)
-    return published(run)
+    return made_alone(SETTINGS, tmp_path_factory.mktemp("alone"))
 
 
 def test_two_workers_make_what_one_machine_makes(tmp_path, alone):

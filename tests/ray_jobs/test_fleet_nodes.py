@@ -1,7 +1,6 @@
 """A local cluster of several nodes: nodes come and go, disks fill up, drivers meet."""
 
 import os
-import socket
 import sys
 import threading
 import urllib.request
@@ -10,18 +9,17 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from witness import Witness, asked, journaled
+from serving import free_port
+from witness import Witness, asked, journaled, made_alone, published
 
 from ray_jobs import fleet
 from ray_jobs.fleet import Placement
 from ray_jobs.generate import simulate_on_ray
 from ray_jobs.worker import Simulation
 from usersim.audit import Audit
-from usersim.engines.scripted import talkative
 from usersim.errors import WorldError
-from usersim.files import read_conversations
 from usersim.gauges import METERS
-from usersim.simulate import SimulateSettings, simulate
+from usersim.simulate import SimulateSettings
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -45,12 +43,6 @@ def agent_ports():
     return {name: free_port() for name in agents}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def nodes():
     """One node; gives the cluster, and the port of its metrics."""
@@ -72,16 +64,10 @@ def of(run, store="", **engine):
     return Simulation(SETTINGS, user, assistant, run, "recipe", 7, store)
 
 
-def published(run):
-    return [c for p in sorted((run / "conversations").glob("*")) for c in read_conversations(p)]
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What one machine makes of the same plan."""
-    run = tmp_path_factory.mktemp("alone")
-    simulate(SETTINGS, talkative(3, "u"), talkative(model="a"), run, "recipe", 7)
-    return published(run)
+    return made_alone(SETTINGS, tmp_path_factory.mktemp("alone"))
 
 
 def in_background(simulation, placement):

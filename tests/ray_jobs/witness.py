@@ -8,6 +8,8 @@ import sqlite3
 from pathlib import Path
 
 from usersim.engines.scripted import talkative
+from usersim.files import read_conversations
+from usersim.simulate import simulate
 
 
 class Witness:
@@ -67,3 +69,14 @@ def journaled(run):
 def asked(trace):
     """Seeds that engines were asked for, by process id."""
     return {int(p.stem): p.read_text().split() for p in sorted(trace.glob("*.seeds"))}
+
+
+def published(run):
+    """Every conversation of a run, in the order of its files."""
+    return [c for p in sorted((run / "conversations").glob("*")) for c in read_conversations(p)]
+
+
+def made_alone(settings, run):
+    """What one machine makes of the plan that the witnesses talk through."""
+    simulate(settings, talkative(3, "u"), talkative(model="a"), run, "recipe", 7)
+    return published(run)

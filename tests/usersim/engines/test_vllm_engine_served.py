@@ -1,20 +1,16 @@
 """A UserGPT behind vLLM's own server: the plain chat API answers with the next *user* turn."""
 
 import os
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from serving import HOST, free_port, serving
 
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.conditions import user_system
 from usersim.conversation import Message
 from usersim.sft import load_model, save_checkpoint
-
-WAIT_S = 240
 
 
 @pytest.fixture(scope="module")
@@ -38,39 +34,14 @@ def as_vllm(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(usergpt, tmp_path_factory):
     """The base URL of `vllm serve usergpt`."""
-    import httpx
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("server")
+    port, folder = free_port(), tmp_path_factory.mktemp("server")
     path = os.pathsep.join([str(as_vllm(folder / "named")), os.environ.get("PYTHONPATH", "")])
     command = [str(Path(sys.executable).with_name("vllm")), "serve", str(usergpt)]
-    command += ["--served-model-name", "usergpt", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--served-model-name", "usergpt", "--host", HOST, "--port", str(port)]
     command += ["--max-model-len", "512", "--enforce-eager", "--dtype", "bfloat16"]
     settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            give_up = time.monotonic() + WAIT_S
-            url = f"http://127.0.0.1:{port}"
-            while not answers(httpx, f"{url}/health"):
-                assert process.poll() is None, (folder / "log").read_text()[-3000:]
-                assert time.monotonic() < give_up, (folder / "log").read_text()[-3000:]
-            yield url
-        finally:
-            os.killpg(process.pid, 9)
-            process.wait()
-
-
-def answers(httpx, url):
-    try:
-        return httpx.get(url, timeout=1.0).status_code == 200
-    except httpx.TransportError:
-        time.sleep(0.2)  # it is starting: there is nobody to wait on but the port
-        return False
+    with serving(command, port, folder / "log", **settings) as url:
+        yield url
 
 
 TALKS = {
