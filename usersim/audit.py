@@ -8,16 +8,26 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
-from usersim.files import read_rows
+from usersim.files import read_footer, read_rows
 from usersim.journal import Journal
-from usersim.outcome import STAGE, Lineage, Record, Spent, Tally, outcome, records
+from usersim.outcome import (
+    FIGURES,
+    STAGE,
+    Lineage,
+    Record,
+    ShardFigures,
+    Spent,
+    Tally,
+    outcome,
+    records,
+)
 from usersim.plan import Agenda, Shard
 
 
@@ -85,8 +95,7 @@ class Audit:
         self._strangers(shards)
         planned = self._agenda.settings.conversations
         self.rejected.problems += [f"{key} is rejected, but not planned" for key in self._refused]
-        ended = self.tally.published + self.tally.rejected.total()
-        self.journals.found = f"{ended} of {planned} planned conversations ended"
+        self.journals.found = f"{self.tally.ended} of {planned} planned conversations ended"
         self.conversations.found = f"{self._published} published in {len(shards)} shards"
         return [self.journals, self.conversations, self.rejected]
 
@@ -109,8 +118,10 @@ class Audit:
         self.rejected.found = f"{len(rows)} rejected"
 
     def _look_at(self, shard: Shard) -> None:
-        expected = self._expected(shard)
+        figures = ShardFigures()
+        expected = self._expected(shard, figures)
         rows = self._rows_of(shard)
+        self._compare_footer(shard, figures)
         name = shard.data(self._run).name
         for index in range(shard.first, shard.first + shard.size):
             key = self._agenda.plan(index).id
@@ -118,8 +129,19 @@ class Audit:
             self._compare_refused(key, expected.get(key), self._refused.pop(key, None))
         self.conversations.problems += [f"{name}: {key} is not planned here" for key in rows]
 
-    def _expected(self, shard: Shard) -> dict[str, Conversation | Rejection]:
-        """What the shard's journal says must be published or rejected, by id."""
+    def _compare_footer(self, shard: Shard, counted: ShardFigures) -> None:
+        """The figures in the data file's footer; a file of an earlier version has none."""
+        self.tally.counts.update(counted.tally.counts)
+        path = shard.data(self._run)
+        with suppress(InputError):  # a file that cannot be read was told of with its rows
+            told = read_footer(path, FIGURES)
+            if told is not None and told != counted.to_json():
+                self.conversations.problems.append(
+                    f"{path.name}: the figures in its footer are not those of its journal"
+                )
+
+    def _expected(self, shard: Shard, figures: ShardFigures) -> dict[str, Conversation | Rejection]:
+        """What the shard's journal says must be published or rejected, by id; it is counted."""
         path = shard.journal(self._run)
         problems = self.journals.problems
         if not path.is_file():
@@ -128,11 +150,12 @@ class Audit:
         try:
             with closing(ReadJournal(path)) as journal:
                 self._look_at_file(shard, journal)
-                return {
-                    self._agenda.plan(record.index).id: result
+                pairs = (
+                    (record, result)
                     for record in records(journal)
                     if (result := self._outcome(path.name, shard, record)) is not None
-                }
+                )
+                return {result.id: result for result in figures.counted(pairs)}
         except (sqlite3.Error, InputError) as error:
             problems.append(f"{path.name} cannot be read: {error}")
             return {}
@@ -159,7 +182,6 @@ class Audit:
         except InputError as error:
             problems.append(f"{place} is no conversation: {error.args[0]}")
             return None
-        self.tally.add(record, result)
         return result
 
     def _rows_of(self, shard: Shard) -> dict[str, list[dict[str, Any]]]:

@@ -1,17 +1,35 @@
 """The books of a simulation: journals, data files and the time spent, shard by shard."""
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
 from usersim.faults import fault_point
-from usersim.files import read_json, sweep, write_conversations, write_json, write_rejections
+from usersim.files import (
+    read_footer,
+    read_json,
+    sweep,
+    write_conversations,
+    write_json,
+    write_rejections,
+)
 from usersim.journal import Ending, Journal
 from usersim.openers import Openers
-from usersim.outcome import STAGE, Lineage, Record, Spent, Tally, outcome, records
+from usersim.outcome import (
+    FIGURES,
+    STAGE,
+    Lineage,
+    Record,
+    ShardFigures,
+    Spent,
+    Tally,
+    outcome,
+    records,
+)
 from usersim.plan import Agenda, Shard
 from usersim.shingling import Shingling
 from usersim.talk import Pace, Talk
@@ -132,33 +150,54 @@ class Books:
             self._publish(shard)
             self.close_journal(shard)
 
-    def _outcomes(self, shard: Shard) -> Iterator[tuple[Record, Conversation | Rejection]]:
-        for record in records(self.journal(shard)):
+    def _outcomes(
+        self, shard: Shard, only: Sequence[int] | None = None
+    ) -> Iterator[tuple[Record, Conversation | Rejection]]:
+        for record in records(self.journal(shard), only):
             yield record, outcome(record, self.agenda.plan(record.index), self.lineage)
 
     def _publish(self, shard: Shard) -> None:
+        """Write the shard's rows, its figures with them: who counts the run needs no journal."""
         fault_point("shard.publish")
-        results = [result for _, result in self._outcomes(shard)]
-        assert len(results) == shard.size, f"shard {shard.number}: {len(results)} of {shard.size}"
-        rows = [result for result in results if isinstance(result, Conversation)]
-        write_conversations(shard.data(self.run), rows)
+        figures = ShardFigures()
+
+        def footer() -> dict[str, str]:
+            ended = figures.tally.ended
+            assert ended == shard.size, f"shard {shard.number}: {ended} of {shard.size}"
+            return {FIGURES: figures.to_json()}
+
+        results = figures.counted(self._outcomes(shard))
+        rows = (result for result in results if isinstance(result, Conversation))
+        write_conversations(shard.data(self.run), rows, footer)
         fault_point("shard.published")
 
     def close_run(self) -> dict[str, Any]:
         """When every shard is published: write the rejected rows, return the run's figures."""
-        tally, rejected = Tally(), []
-        for shard in self.agenda.shards():
-            for record, result in self._outcomes(shard):
-                tally.add(record, result)
-                if isinstance(result, Rejection):
-                    rejected.append(result)
-            self.close_journal(shard)
-        planned = self.agenda.settings.conversations
-        assert tally.published + len(rejected) == planned, "a conversation was lost"
-        write_rejections(self.run / "rejected" / f"{STAGE}.parquet", rejected)
+        tally = Tally()
+        write_rejections(self.run / "rejected" / f"{STAGE}.parquet", self._rejected(tally))
         for folder in ("conversations", "journal", "rejected"):
             sweep(self.run / folder)
         return tally.figures(self.spent)
+
+    def _rejected(self, tally: Tally) -> Iterator[Rejection]:
+        """The run's rejected rows, a shard in memory at a time; all shards are added to `tally`."""
+        for shard in self.agenda.shards():
+            figures = self._figures(shard)
+            tally.counts.update(figures.tally.counts)
+            if figures.rejected:
+                for _, result in self._outcomes(shard, figures.rejected):
+                    assert isinstance(result, Rejection), f"{result.id} has a row"
+                    yield result
+            self.close_journal(shard)
+        assert tally.ended == self.agenda.settings.conversations, "a conversation was lost"
+
+    def _figures(self, shard: Shard) -> ShardFigures:
+        """What stands beside the shard's rows; counted where an earlier version wrote the file."""
+        if (told := read_footer(shard.data(self.run), FIGURES)) is not None:
+            return ShardFigures.from_json(told)
+        figures = ShardFigures()
+        deque(figures.counted(self._outcomes(shard)), maxlen=0)
+        return figures
 
     def save_spent(self, before: Spent, pace: Pace, since: float) -> None:
         """Write down what this session has taken so far, on top of those before."""

@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from usersim.faults import fault_point
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+ROWS_AT_ONCE = 1024  # in memory, and in one of the file's groups: some MB of conversations
 
 
 @contextmanager
@@ -87,12 +91,52 @@ def write_table(path: Path, table: "pa.Table") -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:
-    """Write conversations to one Parquet file."""
-    import pyarrow as pa
+def write_rows(
+    path: Path,
+    schema: "pa.Schema",
+    rows: Iterable[dict[str, Any]],
+    footer: Callable[[], dict[str, str]] = dict,
+) -> None:
+    """Write rows to one Parquet file, `ROWS_AT_ONCE` of them in memory.
 
-    rows = [c.to_row() for c in conversations]
-    write_table(path, pa.Table.from_pylist(rows, schema=conversation_schema()))
+    `footer` is asked after the last row for what shall stand in the file's metadata.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    left = iter(rows)
+    with (
+        whole_file(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        while batch := list(islice(left, ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+        writer.add_key_value_metadata(footer())
+
+
+def write_conversations(
+    path: Path,
+    conversations: Iterable[Conversation],
+    footer: Callable[[], dict[str, str]] = dict,
+) -> None:
+    """Write conversations to one Parquet file, a group of them in memory."""
+    write_rows(path, conversation_schema(), (c.to_row() for c in conversations), footer)
+
+
+def read_footer(path: Path, key: str) -> str | None:
+    """What a writer's `footer` left under this key; None when it left nothing there.
+
+    Raises InputError when the file cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            found = (file.metadata.metadata or {}).get(key.encode())
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"cannot read {path} as Parquet: {error}") from error
+    return None if found is None else str(found, "utf-8")
 
 
 def read_conversations(path: Path) -> list[Conversation]:
@@ -101,12 +145,8 @@ def read_conversations(path: Path) -> list[Conversation]:
 
 
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
-    """Write rejected records to one Parquet file."""
-    import pyarrow as pa
-
-    schema = rejection_schema()
-    rows = [{name: getattr(r, name) for name in schema.names} for r in rejections]
-    write_table(path, pa.Table.from_pylist(rows, schema=schema))
+    """Write rejected records to one Parquet file, a group of them in memory."""
+    write_rows(path, rejection_schema(), map(asdict, rejections))
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

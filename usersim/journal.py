@@ -19,7 +19,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
@@ -156,23 +156,26 @@ class Journal:
         row = self._db.execute("SELECT max(number) FROM lease").fetchone()
         return row[0] or 0
 
-    def attempts(self) -> Iterator[Attempt]:
-        """Every attempt, in order of conversation, position and attempt."""
-        yield from self._select("")
+    def attempts(self, only: Sequence[int] | None = None) -> Iterator[Attempt]:
+        """Every attempt, or those of `only` these conversations, in the order they were made."""
+        yield from self._select(*_among(only))
 
     def openers(self) -> Iterator[Attempt]:
         """The accepted openers, in order."""
         yield from self._select("WHERE position = 0 AND reason = ''")
 
-    def _select(self, where: str) -> Iterator[Attempt]:
+    def _select(self, where: str, values: tuple[str, ...] = ()) -> Iterator[Attempt]:
         names = ", ".join(f.name for f in fields(Attempt))
         order = "ORDER BY conversation, position, attempt"
-        for row in self._db.execute(f"SELECT {names} FROM attempt {where} {order}"):  # noqa: S608
+        found = f"SELECT {names} FROM attempt {where} {order}"  # noqa: S608
+        for row in self._db.execute(found, values):
             yield Attempt(*row)
 
-    def endings(self) -> dict[int, Ending]:
-        """Endings by conversation index."""
-        rows = self._db.execute("SELECT conversation, stop_reason, reason, detail FROM ending")
+    def endings(self, only: Sequence[int] | None = None) -> dict[int, Ending]:
+        """Endings by conversation index, all of them or of `only` these."""
+        where, values = _among(only)
+        names = ", ".join(f.name for f in fields(Ending))
+        rows = self._db.execute(f"SELECT {names} FROM ending {where}", values)  # noqa: S608
         return {row[0]: Ending(*row) for row in rows}
 
     def retire(self, conversations: Iterable[int]) -> None:
@@ -248,6 +251,14 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _among(conversations: Sequence[int] | None) -> tuple[str, tuple[str, ...]]:
+    """The condition that rows are of these conversations, and its value; None is all."""
+    if conversations is None:
+        return "", ()
+    listed = "WHERE conversation IN (SELECT value FROM json_each(?))"
+    return listed, (json.dumps(list(conversations)),)
 
 
 def _as_json(attempts: list[Attempt], ending: Ending | None) -> str:

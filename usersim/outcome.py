@@ -2,16 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 from usersim.conversation import Conversation, Message, Rejection, Role
 from usersim.journal import Attempt, Ending, Journal
 from usersim.plan import Plan, SimulateSettings
 
 STAGE = "simulate"
+FIGURES = "realchat_figures"
+"""The key of a shard's figures in the footer of its data file."""
+PROMPTS = ("prompt", "cached")
 LEFT = "left"
 """The journal's reason for the empty user turn that ends a conversation."""
 
@@ -36,10 +39,10 @@ class Record:
         return turns[: len(turns) // 2 * 2]
 
 
-def records(journal: Journal) -> Iterator[Record]:
-    """Every conversation that a journal has heard of, one in memory at a time."""
-    endings = journal.endings()
-    for index, attempts in groupby(journal.attempts(), key=lambda a: a.conversation):
+def records(journal: Journal, only: Sequence[int] | None = None) -> Iterator[Record]:
+    """Every conversation that a journal has heard of, or `only` these; one in memory at a time."""
+    endings = journal.endings(only)
+    for index, attempts in groupby(journal.attempts(only), key=lambda a: a.conversation):
         yield Record(index, list(attempts), endings.pop(index, None))
     for index, ending in sorted(endings.items()):  # over before the first completion
         yield Record(index, [], ending)
@@ -112,75 +115,119 @@ class Spent:
 
 @dataclass(slots=True)
 class Tally:
-    """Figures of a run, added up conversation by conversation."""
+    """Figures of a run, added up conversation by conversation, or shard by shard."""
 
-    published: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    rounds: Counter[int] = field(default_factory=Counter)
-    stop_reasons: Counter[str] = field(default_factory=Counter)
-    guards: Counter[str] = field(default_factory=Counter)
-    tokens: Counter[str] = field(default_factory=Counter)
-    usage: dict[str, Counter[str]] = field(
-        default_factory=lambda: {"user": Counter(), "assistant": Counter()}
-    )
-    opener_retries: int = 0
-    truncated_answers: int = 0
-    unanswered_turns: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    """One level, so that adding up is `Counter.update`: `published`, `rounds/3`, `rejected/error`,
+    `tokens/user`, `usage/user/prompt` ..."""
+
+    @property
+    def published(self) -> int:
+        """Conversations with at least one whole round."""
+        return self.counts["published"]
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """The others, by reason."""
+        return self._under("rejected")
+
+    @property
+    def ended(self) -> int:
+        """All conversations that were counted."""
+        return self.published + sum(self.rejected.values())
+
+    def _under(self, name: str) -> dict[str, int]:
+        start = f"{name}/"
+        found = {k.removeprefix(start): n for k, n in self.counts.items() if k.startswith(start)}
+        return {key: found[key] for key in sorted(found)}
 
     def add(self, record: Record, result: Conversation | Rejection) -> None:
         """Count an ended conversation."""
+        counts = self.counts
         if isinstance(result, Rejection):
-            self.rejected[result.reason] += 1
+            counts[f"rejected/{result.reason}"] += 1
         else:
-            self.published += 1
-            self.rounds[result.num_rounds] += 1
-            self.stop_reasons[str(result.stop_reason)] += 1
-        self.unanswered_turns += len(record.accepted) - len(record.published)
+            counts["published"] += 1
+            counts[f"rounds/{result.num_rounds}"] += 1
+            counts[f"stop_reasons/{result.stop_reason}"] += 1
+        counts["unanswered_turns"] += len(record.accepted) - len(record.published)
         for attempt in record.attempts:
             self._count(attempt)
 
     def _count(self, attempt: Attempt) -> None:
-        tokens, refused = self.tokens, not attempt.accepted and attempt.reason != LEFT
-        tokens["prompt"] += attempt.prompt_tokens
-        tokens["cached"] += attempt.cached_tokens
-        tokens["refused" if refused else attempt.role] += attempt.completion_tokens
-        self.usage[attempt.role].update(
-            prompt=attempt.prompt_tokens,
-            cached=attempt.cached_tokens,
-            completion=attempt.completion_tokens,
+        counts, refused = self.counts, not attempt.accepted and attempt.reason != LEFT
+        counts["tokens/refused" if refused else f"tokens/{attempt.role}"] += (
+            attempt.completion_tokens
         )
+        for kind in ("prompt", "cached", "completion"):
+            counts[f"usage/{attempt.role}/{kind}"] += getattr(attempt, f"{kind}_tokens")
         if refused:
-            self.guards[f"{attempt.role}:{attempt.reason}"] += 1
-            self.opener_retries += attempt.position == 0
+            counts[f"guards/{attempt.role}:{attempt.reason}"] += 1
+            counts["opener_retries"] += attempt.position == 0
         elif attempt.role == "assistant" and attempt.finish == "length":
-            self.truncated_answers += 1
+            counts["truncated_answers"] += 1
 
     def figures(self, spent: Spent) -> dict[str, Any]:
         """As they stand in metrics.json; rates are over the time in which both roles talked."""
-        total_rounds = sum(n * count for n, count in self.rounds.items())
-        seconds, tokens = max(spent.seconds, 1e-9), self.tokens
+        counts, roles = self.counts, ("user", "assistant")
+        seconds = max(spent.seconds, 1e-9)
+        rounds = {int(n): count for n, count in self._under("rounds").items()}
+        total_rounds = sum(n * count for n, count in rounds.items())
+        prompt, cached = (
+            sum(counts[f"usage/{r}/{k}"] for r in roles) for k in ("prompt", "cached")
+        )
         return {
-            "planned": self.published + self.rejected.total(),
+            "planned": self.ended,
             "conversations": self.published,
-            "rejected": self.rejected.total(),
-            "rejected_reasons": _sorted(self.rejected),
+            "rejected": self.ended - self.published,
+            "rejected_reasons": self.rejected,
             "rounds_mean": total_rounds / self.published if self.published else 0.0,
-            "rounds": {str(n): self.rounds[n] for n in sorted(self.rounds)},
-            "tokens": {role: tokens[role] for role in ("user", "assistant")},
-            "tokens_refused": tokens["refused"],
-            "tokens_per_s": {role: tokens[role] / seconds for role in ("user", "assistant")},
-            "prompt_tokens": tokens["prompt"],
-            "cached_tokens": tokens["cached"],
-            "usage": {role: dict(self.usage[role]) for role in ("user", "assistant")},
-            "cache_hit_rate": tokens["cached"] / tokens["prompt"] if tokens["prompt"] else 0.0,
-            "stop_reasons": _sorted(self.stop_reasons),
-            "guards": _sorted(self.guards),
-            "opener_retries": self.opener_retries,
-            "truncated_answers": self.truncated_answers,
-            "unanswered_turns": self.unanswered_turns,
+            "rounds": {str(n): rounds[n] for n in sorted(rounds)},
+            "tokens": {role: counts[f"tokens/{role}"] for role in roles},
+            "tokens_refused": counts["tokens/refused"],
+            "tokens_per_s": {role: counts[f"tokens/{role}"] / seconds for role in roles},
+            "prompt_tokens": prompt,
+            "cached_tokens": cached,
+            "usage": {
+                role: {k: counts[f"usage/{role}/{k}"] for k in ("prompt", "cached", "completion")}
+                for role in roles
+            },
+            "cache_hit_rate": cached / prompt if prompt else 0.0,
+            "stop_reasons": self._under("stop_reasons"),
+            "guards": self._under("guards"),
+            "opener_retries": counts["opener_retries"],
+            "truncated_answers": counts["truncated_answers"],
+            "unanswered_turns": counts["unanswered_turns"],
             **spent.to_dict(),
         }
 
 
-def _sorted(counts: Counter[str]) -> dict[str, int]:
-    return {key: counts[key] for key in sorted(counts)}
+@dataclass(slots=True)
+class ShardFigures:
+    """What a shard came to: it stands in the footer of the shard's data file."""
+
+    tally: Tally = field(default_factory=Tally)
+    rejected: list[int] = field(default_factory=list)
+    """Which conversations have no row."""
+
+    def counted(
+        self, outcomes: Iterable[tuple[Record, Conversation | Rejection]]
+    ) -> Iterator[Conversation | Rejection]:
+        """The same outcomes, each counted as it passes."""
+        for record, result in outcomes:
+            self.tally.add(record, result)
+            if isinstance(result, Rejection):
+                self.rejected.append(record.index)
+            yield result
+
+    def to_json(self) -> str:
+        """A function of the shard's journal alone."""
+        counts = self.tally.counts
+        told = {"counts": {k: counts[k] for k in sorted(counts)}, "rejected": self.rejected}
+        return json.dumps(told, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` wrote."""
+        told = json.loads(text)
+        return cls(Tally(Counter(told["counts"])), told["rejected"])

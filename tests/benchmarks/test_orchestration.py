@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.orchestration import measure, shown
+from benchmarks.orchestration import held, measure, shown
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,8 +18,14 @@ def test_one_size_holds_every_turn_once():
     assert result["turns_per_cpu_s"] > 0
 
 
+def test_some_are_rejected_where_that_is_asked_for():
+    result = held(300, rounds=1, rejected=0.2)
+    assert 30 < result["rejected"] < 90
+    assert result["turns"] == 2 * 300 - result["rejected"]
+
+
 def test_the_line_names_machine_and_bar(monkeypatch):
-    def held(conversations, rounds):
+    def held(conversations, rounds, rejected):
         rate = {100: 8000.0, 1000: 6000.0}[conversations]
         return {"conversations": conversations, "turns": 8, "turns_per_cpu_s": rate,
                 "turns_per_s": 1.0, "peak_mib_grown": conversations / 100}  # fmt: skip

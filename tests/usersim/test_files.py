@@ -1,7 +1,12 @@
 """Files are whole or absent, whatever happens while they are written."""
 
+from dataclasses import asdict
+
+import pyarrow.parquet as pq
 import pytest
 
+from usersim import files
+from usersim.conversation import Rejection, rejection_schema
 from usersim.errors import InputError, WorldError
 from usersim.files import fingerprint, read_conversations, read_json, whole_file, write_json
 
@@ -48,3 +53,33 @@ def test_what_is_not_parquet_is_the_callers_mistake(tmp_path, content):
 def test_a_fingerprint_does_not_depend_on_key_order():
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_rows_are_written_a_group_at_a_time_and_the_footer_after_the_last(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROWS_AT_ONCE", 3)
+    given, path = [], tmp_path / "x.parquet"
+
+    def rejections():
+        for number in range(8):
+            given.append(number)
+            yield Rejection(str(number), "stage", "reason", "", "{}")
+
+    rows = (asdict(rejection) for rejection in rejections())
+    files.write_rows(path, rejection_schema(), rows, lambda: {"rows": str(len(given))})
+    with pq.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert groups == [3, 3, 2]
+    assert [row["id"] for row in files.read_rows(path)] == [str(n) for n in range(8)]
+    assert (files.read_footer(path, "rows"), files.read_footer(path, "other")) == ("8", None)
+
+
+def test_no_rows_make_an_empty_file_and_a_failed_footer_none(tmp_path):
+    files.write_rejections(tmp_path / "empty.parquet", [])
+    assert files.read_rows(tmp_path / "empty.parquet") == []
+
+    def refused():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        files.write_rows(tmp_path / "x.parquet", rejection_schema(), [], refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.parquet"]
