@@ -43,7 +43,8 @@ class Stage:
 _PATIENCE = ("concurrency", "transient_retries", "retry_pause_s", "max_error_rate")
 _ENGINE = (
     "max_num_seqs", "group", "replicas", "threads", "cores", "kv_cache_gb", "block_tokens",
-    "gpu_memory_utilization", "key_variable", "timeout_s", "retries", "price", "log_dir",
+    "gpu_memory_utilization", "gpus", "tensor_parallel", "key_variable", "timeout_s", "retries",
+    "price", "log_dir",
 )  # fmt: skip
 _HARDWARE = [f"{role}.{key}" for role in ("user", "assistant") for key in _ENGINE]
 

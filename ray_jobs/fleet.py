@@ -313,11 +313,7 @@ class Fleet:
             raise WorldError(self._unfinished(what))
 
     def _unfinished(self, why: str) -> str:
-        total = self._simulation.settings.conversations
-        return (
-            f"{why}; {self._ended} of {total} conversations are finished and every finished"
-            f" turn is kept in {self._books.run}. The same command resumes there"
-        )
+        return self._books.unfinished(why, self._ended)
 
 
 def _actor(placement: Placement, name: str, simulation: Simulation) -> Any:

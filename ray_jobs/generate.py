@@ -25,12 +25,9 @@ from ray_jobs.fleet import Fleet, Placement
 from ray_jobs.preparing import prepare
 from ray_jobs.store import Store
 from ray_jobs.worker import Simulation
-from usersim.conversation import Role
-from usersim.engine import Engine
-from usersim.engines import EngineSpec
 from usersim.journal import sole_owner
 from usersim.progress import track
-from usersim.simulate import about_engines
+from usersim.simulate import Engines, about_engines
 
 SIMULATE = stage_named("simulate")
 
@@ -48,7 +45,8 @@ class GenerateOptions:
     ] = None
     cpus_per_actor: Annotated[float, typer.Option(min=0.0, help="CPUs of a worker.")] = 1.0
     gpus_per_actor: Annotated[
-        float | None, typer.Option(min=0.0, help="GPUs of a worker. [default: 1 where there are]")
+        float | None,
+        typer.Option(min=0.0, help="GPUs of a worker. [default: what it needs]"),
     ] = None
     store: Annotated[
         str, typer.Option(metavar="URI", help="Copy finished shards there, as s3://bucket/run.")
@@ -64,7 +62,9 @@ def generate(options: GenerateOptions) -> None:
     quieten()
     found, folder = run_of(Options(options.recipe, options.run), options.overrides)
     store = Store(options.store) if options.store else None  # a mistyped one is told at once
-    asked_for = (options.actors, options.cpus_per_actor, options.gpus_per_actor)
+    engines = found.engines.user, found.engines.assistant
+    devices = max(engine.tensor_parallel for engine in engines)
+    asked_for = (options.actors, options.cpus_per_actor, options.gpus_per_actor, devices)
     # A folder alone may be mistyped; who names a recipe wants all that it takes.
     prepares = options.recipe is not None
     carry_out(found, folder, partial(placed, *asked_for), store, prepares)
@@ -125,21 +125,21 @@ async def _simulate(simulation: Simulation, placement: Placement) -> dict[str, A
                     bar.advance(books.ended)
                     await Fleet(simulation, placement, books, bar).hold_all(missing)
             figures = books.close_run()
-            engines: dict[Role, EngineSpec | Engine] = {
-                "user": simulation.user,
-                "assistant": simulation.assistant,
-            }
+            engines: Engines = {"user": simulation.user, "assistant": simulation.assistant}
             return figures | about_engines(engines, figures["usage"])
         finally:
             books.close()
 
 
-def placed(actors: int | None, cpus: float, gpus: float | None) -> Placement:
-    """The placement that was asked for; what was left open follows the cluster's GPUs."""
+def placed(actors: int | None, cpus: float, gpus: float | None, devices: int = 1) -> Placement:
+    """The placement that was asked for; what was left open follows the cluster's GPUs.
+
+    `devices` is how many a worker's engines need where there are any.
+    """
     import ray
 
     there = int(ray.cluster_resources().get("GPU", 0))
-    each = float(bool(there)) if gpus is None else gpus
+    each = float(devices if there else 0) if gpus is None else gpus
     wanted = actors or (max(1, int(there / each)) if each else 1)
     return Placement(wanted, cpus, each, grows=actors is None)
 

@@ -10,12 +10,11 @@ from ray_jobs.cluster import look_for
 from ray_jobs.leases import Lease
 from ray_jobs.store import Store
 from usersim.books import Books
-from usersim.conversation import Role
 from usersim.engine import Engine
 from usersim.engines import EngineSpec, model_name
 from usersim.outcome import Lineage
 from usersim.plan import Agenda, Shard, SimulateSettings
-from usersim.simulate import all_or_first_error, open_engines
+from usersim.simulate import Engines, all_or_first_error, open_engines
 from usersim.talk import Drained, Simulator, Talk
 
 
@@ -81,7 +80,7 @@ class Worker:
         """
         if self._simulation.sign:
             look_for(self._simulation.run / "journal" / self._simulation.sign)
-        wanted: dict[Role, EngineSpec | Engine] = {
+        wanted: Engines = {
             "user": self._with_log(self._simulation.user),
             "assistant": self._with_log(self._simulation.assistant),
         }

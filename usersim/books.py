@@ -210,6 +210,14 @@ class Books:
         )
         write_json(self._spent_path, self.spent.to_dict())
 
+    def unfinished(self, why: str, ended: int | None = None) -> str:
+        """What to tell of a run that stopped before its end; `ended` where others count it."""
+        total, done = self.agenda.settings.conversations, self.ended if ended is None else ended
+        return (
+            f"{why}; {done} of {total} conversations are finished and every finished turn is kept"
+            f" in {self.run}. The same command resumes there"
+        )
+
     def close_journal(self, shard: Shard) -> None:
         """Flush and close a shard's journal, if it is open."""
         if journal := self._open.pop(shard.number, None):

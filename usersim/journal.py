@@ -1,9 +1,9 @@
 """The journal of a shard: every turn the moment it is finished, every ending once. SQLite.
 
 Durability. The journal runs in WAL mode with `synchronous=NORMAL`: a commit is written to the
-operating system at once, so it survives `kill -9` of this process; only a power cut or a crash of
-the kernel can take the last commits, and then those turns are asked for again and the journal
-itself stays consistent. Full synchronous commits would buy nothing for what can be made again.
+operating system at once, so it survives `kill -9` of this process. Once every `SYNC_S` what was
+committed since is synced (a checkpoint), so a power cut or a crash of the kernel takes the commits
+of that time at most; then those turns are asked for again, and the journal itself is consistent.
 Commits are grouped: whatever is finished within `linger_s` goes into one transaction.
 
 A journal in a folder that several machines share keeps a rollback journal instead: WAL needs memory
@@ -20,7 +20,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from pathlib import Path
@@ -31,6 +31,7 @@ from usersim.errors import InputError, WorldError
 from usersim.faults import fault_point
 
 JOURNAL_VERSION = 1
+SYNC_S = 1.0  # what a power cut may take; a sync costs milliseconds, a turn takes seconds
 LOCK_WAIT_S = 30.0  # a commit elsewhere may take as long as a slow shared disk does
 SHARED_LINGER_S = 0.02  # some synced commits a second do; a turn takes seconds
 
@@ -104,6 +105,8 @@ class Journal:
     Raises InputError when the file belongs to another run, WorldError when the disk refuses.
     """
 
+    _sync_due: asyncio.TimerHandle | None = None
+
     def __init__(
         self,
         path: Path,
@@ -113,6 +116,7 @@ class Journal:
     ) -> None:
         self.path = path
         self._linger_s = SHARED_LINGER_S if shared else linger_s
+        self._syncs_itself = shared  # each commit, as SQLite is told below
         self._pending: list[tuple[Attempt | Ending, asyncio.Future[None]]] = []
         with _disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -203,6 +207,8 @@ class Journal:
         loop = asyncio.get_running_loop()
         if not self._pending:
             loop.call_later(self._linger_s, self.flush)
+            if self._sync_due is None and not self._syncs_itself:
+                self._sync_due = loop.call_later(self._linger_s + SYNC_S, self._sync)
         written: asyncio.Future[None] = loop.create_future()
         self._pending.append((entry, written))
         await written
@@ -218,6 +224,14 @@ class Journal:
             _resolve(batch, error)
         else:
             _resolve(batch, None)
+
+    def _sync(self) -> None:
+        """Have the disk keep what is committed; a disk that refuses refuses the next commit too."""
+        self._sync_due = None
+        fault_point("journal.sync")
+        with suppress(sqlite3.DatabaseError):
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        fault_point("journal.synced")
 
     def _commit(self, entries: list[Attempt | Ending]) -> None:
         attempts = [_ATTEMPT(e) for e in entries if isinstance(e, Attempt)]
@@ -244,6 +258,8 @@ class Journal:
     def close(self) -> None:
         """Commit what is pending and let go of the file. Calling it twice is allowed."""
         self.flush()
+        if self._sync_due is not None:
+            self._sync_due.cancel()
         self._db.close()
 
     def __enter__(self) -> Self:

@@ -5,8 +5,11 @@ unit of work. The same command again does only what is missing; a kill costs the
 """
 
 import asyncio
+import logging
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,11 @@ from usersim.talk import Drained, Simulator
 
 __all__ = ["EngineSpec", "SamplingSettings", "SimulateSettings", "simulate", "simulate_async"]
 
+log = logging.getLogger(__name__)
+
+Engines = dict[Role, EngineSpec | Engine]
+"""By role: specs are opened here, and again when they die; an opened engine is the caller's."""
+DEATHS_IN_VAIN = 3  # sittings in a row that an engine's death ended before any conversation did
 ERRORS_BEFORE_RATE = 20  # conversations that must have ended before their error rate says anything
 PAID_FOR = ("prompt", "cached", "completion")
 SAVE_S = 2.0  # how often the time spent is written down: a kill loses at most this much of it
@@ -62,20 +70,36 @@ async def simulate_async(
     """`simulate`, for a caller that has an event loop already."""
     agenda = Agenda.of(settings, recipe_fingerprint, seed, run)
     lineage = Lineage(settings, recipe_fingerprint, model_name(user), model_name(assistant))
+    engines: Engines = {"user": user, "assistant": assistant}
     with sole_owner(run / "journal"):
-        books = Books(agenda, lineage, run)
+        figures = await _to_the_end(partial(Books, agenda, lineage, run), engines)
+    return figures | about_engines(engines, figures["usage"])
+
+
+async def _to_the_end(open_books: Callable[[], Books], engines: Engines) -> dict[str, Any]:
+    """Sit until every conversation has ended: after an engine's death again, as after a kill.
+
+    Raises WorldError when `DEATHS_IN_VAIN` sittings brought nothing, or a caller's engine died.
+    """
+    stopping, in_vain = Stopping(), 0
+    ours = all(isinstance(engine, EngineSpec) for engine in engines.values())
+    while True:
+        books = open_books()
         try:
             if books.publish_finished():
-                await _hold_missing(books, user, assistant)
-            figures = books.close_run()
-            return figures | about_engines({"user": user, "assistant": assistant}, figures["usage"])
+                begun = books.ended
+                await _hold_missing(books, engines, stopping)
+            return books.close_run()
+        except EngineDead as error:
+            in_vain = 0 if books.ended > begun else in_vain + 1
+            if stopping.asked or not ours or in_vain == DEATHS_IN_VAIN:
+                raise WorldError(books.unfinished(f"an engine died: {error}")) from error
+            log.warning("an engine died (%s): engines are opened again, talks go on", error)
         finally:
             books.close()
 
 
-def about_engines(
-    engines: dict[Role, EngineSpec | Engine], usage: dict[str, dict[str, int]]
-) -> dict[str, Any]:
+def about_engines(engines: Engines, usage: dict[str, dict[str, int]]) -> dict[str, Any]:
     """What can be promised of a second run, and what the tokens cost, where a price is known.
 
     `usage` is prompt, cached and completion tokens by role; costs are by currency and role.
@@ -95,24 +119,19 @@ def about_engines(
     return told
 
 
-async def _hold_missing(
-    books: Books, user: EngineSpec | Engine, assistant: EngineSpec | Engine
-) -> None:
+async def _hold_missing(books: Books, wanted: Engines, stopping: Stopping) -> None:
     """Open the engines and hold every conversation that has not ended."""
     settings = books.agenda.settings
-    stopping = Stopping()
     async with AsyncExitStack() as stack:
         stack.enter_context(stopping.on_signals())
-        engines = await open_engines(stack, {"user": user, "assistant": assistant})
+        engines = await open_engines(stack, wanted)
         simulator = Simulator(settings, engines, books.openers, lambda: not stopping.asked)
         with track("simulate", settings.conversations, "conversations") as bar:
             bar.advance(books.ended)
             await Session(books, simulator, stopping, bar).hold_all()
 
 
-async def open_engines(
-    stack: AsyncExitStack, wanted: dict[Role, EngineSpec | Engine]
-) -> dict[Role, Engine]:
+async def open_engines(stack: AsyncExitStack, wanted: Engines) -> dict[Role, Engine]:
     """The engines, opened side by side or as one; those opened here are closed with the stack."""
     specs = {role: engine for role, engine in wanted.items() if isinstance(engine, EngineSpec)}
     if len(specs) == len(wanted) and shares(specs.values()):
@@ -150,7 +169,7 @@ class Session:
         self._began = time.monotonic()
 
     async def hold_all(self) -> None:
-        """Hold what is missing. Raises WorldError when stopped before the end."""
+        """Hold what is missing. Raises EngineDead, or WorldError when stopped before the end."""
         before = self._books.spent
         workers = [
             asyncio.create_task(self._work())
@@ -161,13 +180,11 @@ class Session:
         try:
             with exposed(self._snapshot):
                 await all_or_first_error(workers)
-        except EngineDead as error:
-            raise WorldError(self._unfinished(f"an engine died: {error}")) from error
         finally:
             clock.cancel()
             self._save(before)
         if self._stopping.asked:
-            raise WorldError(self._unfinished(f"stopped by {self._stopping.asked}"))
+            raise WorldError(self._books.unfinished(f"stopped by {self._stopping.asked}"))
 
     async def _work(self) -> None:
         for shard, talk in self._talks:
@@ -185,7 +202,7 @@ class Session:
         limit = self._books.agenda.settings.max_error_rate
         if self._ended >= ERRORS_BEFORE_RATE and self._errors > limit * self._ended:
             raise WorldError(
-                self._unfinished(
+                self._books.unfinished(
                     f"{self._errors} of {self._ended} conversations ended in an engine's error,"
                     f" the last: {ending.detail}"
                 )
@@ -221,13 +238,6 @@ class Session:
         pace = self._simulator.pace
         pace.slots = occupancies(self._simulator.engines)
         self._books.save_spent(before, pace, self._began)
-
-    def _unfinished(self, why: str) -> str:
-        total = self._books.agenda.settings.conversations
-        return (
-            f"{why}; {self._books.ended} of {total} conversations are finished and every finished"
-            f" turn is kept in {self._books.run}. The same command resumes there"
-        )
 
 
 def occupancies(engines: dict[Role, Engine]) -> dict[str, float]:

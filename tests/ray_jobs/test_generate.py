@@ -16,6 +16,7 @@ from pipelines.run_folder import RunFolder
 from pipelines.stages import simulation
 from pipelines.verify import report, verify
 from ray_jobs.cluster import look_for, run_of, seen_by_all, sign_in
+from ray_jobs.generate import placed
 from usersim.errors import InputError, WorldError
 from usersim.files import read_conversations
 from usersim.simulate import simulate
@@ -24,6 +25,18 @@ RECIPE = """
 engines: {user: {kind: scripted, model: talkative}, assistant: {kind: scripted, model: talkative}}
 simulate: {conversations: 48, shard_size: 8, concurrency: 8}
 """
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "devices", "workers", "each"),
+    [(8, None, 1, 8, 1.0), (8, None, 2, 4, 2.0), (8, 0.5, 1, 16, 0.5), (0, None, 2, 1, 0.0)],
+)
+def test_a_worker_has_the_gpus_that_its_model_needs(
+    monkeypatch, there, asked, devices, workers, each
+):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": float(there)})
+    placement = placed(None, 1.0, asked, devices)
+    assert (placement.actors, placement.gpus, placement.grows) == (workers, each, True)
 
 
 def command(run, *arguments, fault=""):

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -51,6 +53,30 @@ def test_what_is_finished_together_is_committed_together(tmp_path):
     write(journal, *(attempt(n) for n in range(200)))
     assert len(commits) == 1
     journal.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_commit_is_with_the_disk_after_a_bounded_time(tmp_path, monkeypatch, shared):
+    """The file alone, without SQLite's log of what is not synced, is what a power cut leaves."""
+    monkeypatch.setattr("usersim.journal.SYNC_S", 0.01)
+
+    def left_by_a_power_cut():
+        shutil.copy(tmp_path / "j", tmp_path / "left")
+        with closing(sqlite3.connect(tmp_path / "left")) as db:
+            return db.execute("SELECT count(*) FROM attempt").fetchone()[0]
+
+    async def write_and_look():
+        for number in range(3):
+            await journal.add(attempt(number))
+            if shared:
+                assert left_by_a_power_cut() == number + 1
+            async with asyncio.timeout(30):
+                while left_by_a_power_cut() <= number:
+                    await asyncio.sleep(0)
+
+    with Journal(tmp_path / "j", OWNER, shared=shared) as journal:
+        journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # the tables
+        asyncio.run(write_and_look())
 
 
 @pytest.mark.parametrize(

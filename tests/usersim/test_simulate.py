@@ -278,7 +278,7 @@ def test_too_many_errors_stop_the_run_and_keep_what_is_made(tmp_path):
     assert engine.calls < 60
 
 
-def test_a_dead_engine_stops_the_run_and_the_same_call_resumes(tmp_path):
+def test_a_callers_dead_engine_stops_the_run_and_the_same_call_resumes(tmp_path):
     with pytest.raises(WorldError, match=r"an engine died: scripted: dead; .*same command resumes"):
         hold(tmp_path, None, dying(talkative(), after=20))
     before = journaled(tmp_path)

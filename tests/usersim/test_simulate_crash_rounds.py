@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from usersim import faults
+from usersim import journal as journals
 from usersim.audit import Audit, ReadJournal, broken_turns
 from usersim.engines.scripted import ScriptedEngine, talkative
 from usersim.errors import DeterministicError
@@ -35,6 +36,8 @@ POINTS = (
     "journal.begin",
     "journal.inside",
     "journal.commit",
+    "journal.sync",
+    "journal.synced",
     "shard.publish",
     "shard.published",
     "file.written",
@@ -77,6 +80,8 @@ def hold(run, settings, asked):
 def session(run, settings, asked, fault, ready):
     """One process: simulate, and perhaps die at a fault point."""
     faults._NAME, _, count = fault.partition(":")
+    if "sync" in fault:
+        journals.SYNC_S = 0.0  # the script is over before a second is
     faults._COUNT = count
     ready.set()
     hold(run, settings, asked)

@@ -1,9 +1,11 @@
-"""What metrics say of the engines: what can be promised of a second run, and what tokens cost."""
+"""Engines that die, and what metrics say of engines: what a second run gives, what tokens cost."""
 
 import pytest
 
 from usersim.engines import EngineSpec, Price, determinism
-from usersim.engines.scripted import HeldEngine, ScriptedEngine, talkative
+from usersim.engines.scripted import HeldEngine, ScriptedEngine, dying, talkative
+from usersim.errors import WorldError
+from usersim.files import read_conversations
 from usersim.simulate import SimulateSettings, about_engines, simulate
 
 SETTINGS = SimulateSettings(conversations=6, shard_size=6, max_rounds=2, retry_pause_s=0)
@@ -60,3 +62,36 @@ def test_the_slots_that_were_used_are_told_by_role(tmp_path):
     assert figures["slot_occupancy"] == {"user": 0.877}
     again = simulate(SETTINGS, talkative(2), talkative(), tmp_path, "recipe-1", 7)
     assert again["slot_occupancy"] == {"user": 0.877}  # nothing was held: the last sitting's
+
+
+DEATHS = SETTINGS.model_copy(update={"conversations": 30, "shard_size": 12, "concurrency": 8})
+
+
+def held_by(run, monkeypatch, lives):
+    """Simulate; each engine of the assistant dies after so many answers, the last one never."""
+    mortal = [dying(talkative(model="a"), after=after) for after in lives]
+    left = iter([*mortal, talkative(model="a")])
+    monkeypatch.setattr(
+        "usersim.simulate.open_engine",
+        lambda spec: talkative(2, "u") if spec.opens == "user" else next(left),
+    )
+    return simulate(DEATHS, scripted("user"), scripted("assistant"), run, "recipe-1", 7)
+
+
+def rows(run):
+    return [read_conversations(path) for path in sorted((run / "conversations").glob("*"))]
+
+
+def test_an_engine_that_dies_is_opened_again_and_talks_go_on(tmp_path, monkeypatch, caplog):
+    figures = held_by(tmp_path / "broken", monkeypatch, (20, 0, 0, 20, 0))
+    whole = held_by(tmp_path / "whole", monkeypatch, ())
+    assert (figures["sessions"], whole["sessions"]) == (6, 1)
+    assert sum("an engine died (scripted" in record.message for record in caplog.records) == 5
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
+    assert figures["usage"] == whole["usage"]  # nothing that was finished is asked for again
+
+
+def test_an_engine_that_dies_whenever_it_is_opened_stops_the_run(tmp_path, monkeypatch):
+    with pytest.raises(WorldError, match=r"an engine died: scripted: dead; .*same command resumes"):
+        held_by(tmp_path, monkeypatch, (20, 0, 0, 0))
+    assert held_by(tmp_path, monkeypatch, ())["conversations"] == 30

@@ -70,6 +70,10 @@ class EngineSpec(Settings):
     gpu_memory_utilization: float = Field(
         0.45, gt=0, le=1, description="vllm on GPU: share of its memory for this engine"
     )
+    gpus: str = Field("", description="vllm on GPU: ids of its devices, as 0 or 2,3; default: all")
+    tensor_parallel: int = Field(
+        1, ge=1, description="vllm on GPU: devices that hold one model together"
+    )
     dtype: str = Field("bfloat16", description="vllm: numbers that the model computes in")
     url: str = Field("", description="endpoint: base URL, as http://localhost:8000/v1")
     key_variable: str = Field(

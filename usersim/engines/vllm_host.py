@@ -232,7 +232,10 @@ def _arguments(spec: "EngineSpec", folder: Path, context: int, on_cpu: bool) -> 
         },
     }
     if not on_cpu:
-        return arguments | {"gpu_memory_utilization": spec.gpu_memory_utilization}
+        return arguments | {
+            "gpu_memory_utilization": spec.gpu_memory_utilization,
+            "tensor_parallel_size": spec.tensor_parallel,
+        }
     return arguments | {
         "enforce_eager": True,
         "block_size": spec.block_tokens,
@@ -243,7 +246,8 @@ def _arguments(spec: "EngineSpec", folder: Path, context: int, on_cpu: bool) -> 
 
 def _variables(spec: "EngineSpec") -> dict[str, str]:
     """The engine's environment. Nothing goes out to the network: the checkpoint is a folder."""
-    return {
+    devices = {"CUDA_VISIBLE_DEVICES": spec.gpus} if spec.gpus else {}
+    return devices | {
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_NO_USAGE_STATS": "1",
