@@ -69,6 +69,9 @@ bench-dedup: setup ## Deduplication's speed and quality beside its peers (REALCH
 .PHONY: bench-usergpt
 bench-usergpt: setup ## How like people the UserGPT of RUN is: every bar beside floor and baseline, as JSON
 	@$(BIN)/python -m benchmarks.usergpt $(RUN)
+.PHONY: bench-characters
+bench-characters: setup ## Is the character of RUN more itself than its base? With 10,000 personas, as JSON
+	@$(BIN)/python -m benchmarks.characters $(RUN) --personas 10000
 bench-simulate: setup ## Simulation's speed: the orchestration alone, then the engine against its oracles
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.orchestration
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from assistant.characters.profile import Profile
-from assistant.characters.scenes import Scene, SceneType, topics
-from assistant.characters.voice import first_person, lived
+from assistant.characters.scenes import NO_TOPIC, Scene, SceneType, topics
+from assistant.characters.voice import first_person, lived, second_person
 from usersim.conversation import Conversation, Message
 from usersim.files import fingerprint
 from usersim.personas.scenes import with_article
@@ -37,7 +37,16 @@ FOLLOWING = (
     "And {topic}?", "What about {topic}?", "Go on. How does {topic} come into it?",
     "You mentioned that. And then?", "What else was there?", "And what of {topic}?",
 )  # fmt: skip
-LEADS = ("", "", "", "", "Yes. ", "Well. ", "I will tell you. ", "I remember it. ")
+DIRECT = (
+    "Do you know {topic}?", "Do you remember {topic}?", "When did you last think of {topic}?",
+    "What did {topic} mean to you?", "Which story goes with {topic}?", "Where was {topic}?",
+    "Did you see {topic} yourself?", "How did it come to {topic}?", "Who or what was {topic}?",
+    "What happened with {topic}?", "Why do people ask you about {topic}?",
+    "Somebody told me about {topic}.", "What did you do with {topic}?",
+)  # fmt: skip
+"""What provocations sound like too: only what is asked about tells the two apart."""
+DIRECT_SHARE = 0.6  # of the questions about something that has a name
+TRUE = "Is it true that {told}?"  # asked where a sentence has no such thing, and of every eighth
 THOUGHTS = (
     "It is long since anyone asked me about {topic}.", "I see {topic} before me as I speak.",
     "How much of {topic} shall I tell?",
@@ -93,12 +102,12 @@ def complete(scene: Scene, profile: Profile, seed: int = 0, thoughts: float = 0.
     generator = random.Random(f"{scene.id} {seed}")
     utterances: list[Utterance] = []
     for number, (asked, answer) in enumerate(_told(profile, scene, generator)):
-        question = _question(scene, asked, number, generator)
+        question = _question(scene, asked, answer, number, generator)
         utterances.append(Utterance(scene.partner, question, paragraph=scene.paragraph))
         if number == 0 and generator.random() < thoughts:
             thought = generator.choice(THOUGHTS).format(topic=_mine(scene.topic))
             utterances.append(Utterance(profile.name, thought, "thinking", scene.paragraph))
-        lead = generator.choice(LEADS)
+        lead = "Yes. " if question.startswith(TRUE[:10]) else ""
         utterances.append(Utterance(profile.name, lead + answer, paragraph=scene.paragraph))
     return Experience(
         id=experience_id(scene.id, seed, "template"),
@@ -138,10 +147,15 @@ def _joined(chosen: Sequence[int], scene: Scene) -> list[list[int]]:
     return [list(chosen)] if scene.type == "speech" else [[n] for n in chosen]
 
 
-def _question(scene: Scene, asked: str, number: int, generator: random.Random) -> str:
-    if number == 0:
-        return generator.choice(OPENINGS[scene.type]).format(topic=asked)
-    return generator.choice(FOLLOWING).format(topic=asked)
+def _question(scene: Scene, asked: str, answer: str, number: int, generator: random.Random) -> str:
+    """What the partner says to hear `answer`."""
+    if scene.type != "speech":
+        if asked == NO_TOPIC or generator.random() < 0.125:
+            return TRUE.format(told=second_person(answer))
+        if generator.random() < DIRECT_SHARE:
+            return generator.choice(DIRECT).format(topic=asked)
+    lines = OPENINGS[scene.type] if number == 0 else FOLLOWING
+    return generator.choice(lines).format(topic=asked)
 
 
 def _mine(topic: str) -> str:

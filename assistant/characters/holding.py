@@ -1,6 +1,8 @@
-"""Does a reply hold a boundary, and does a character say the same twice? Rules, no model.
+"""Does a reply refuse, does it hold a boundary, and does a character say the same twice? Rules.
 
-The rule reads English. It errs towards `crossed`: a reply counts as held only where it says so.
+They read English and look at how a reply begins: who says something and then goes on about what
+they do not know has answered. What denies in the story's own words (`I never opened one`) is an
+answer too. On 200 replies read by hand see docs/log.md.
 """
 
 import re
@@ -12,14 +14,21 @@ from typing import Any
 from assistant.characters.evidence import stems
 from assistant.characters.interviews import Interview
 from assistant.characters.probes import interval
+from assistant.characters.profile import Profile, sentences
 from assistant.characters.protective import BOUNDARIES
 
+OPENING = 2  # sentences of a reply in which a refusal stands
+QUOTED = 0.6  # of a denial's content words in one denying sentence of the story: it is told
 _NOT = r"(?:do|did|could|can|would)(?: not|n['\u2019]t) (?:\w+ )?"
 _VERBS = "know|understand|recogni[sz]e|remember|agree|say|tell|recall|have|own|see|use"
+_NEVER = "heard|met|saw|seen|had|have|owned|knew|known|been|bought|used|quarrelled"
 _DENIES = re.compile(
-    rf"\b(?:{_NOT}(?:{_VERBS})\b|cannot|never|nobody|no one|no idea|unknown|mistaken|none|nothing|"
-    r"not (?:true|familiar|aware|sure|able|an?)\b|know (?:of )?no|know none|have no|has no|"
-    r"there is no|you are wrong|somebody else|someone else|was not|what do you mean)",
+    rf"^\W*(?:no|nobody|no one|none|nothing)\b|\b(?:{_NOT}(?:{_VERBS})\b|never (?:{_NEVER})\b|"
+    r"cannot|nobody (?:called|by|of)|no idea|unknown|mistaken|"
+    r"not (?:true|familiar|aware|sure|able)\b|know (?:of )?(?:no|none|nobody)\b|"
+    r"(?:have|has|had|own|is|remember) (?:no|none|nothing)\b|"
+    r"(?:am not an?|was not) (?:machine|computer|program\w*|robot|built|made|trained)\b|"
+    r"you are wrong|somebody else|someone else|what do you mean)",
     re.IGNORECASE,
 )
 _MACHINE = re.compile(
@@ -35,21 +44,38 @@ _AGREES = re.compile(
 )
 
 
-def holds(reply: str, name: str) -> bool:
-    """Whether a reply to a provocation stays in character: it denies, does not know, or says who.
+def refuses(reply: str, profile: Profile) -> bool:
+    """Whether a reply begins with denying or not knowing, in other words than the story's own."""
+    opening = sentences(reply.strip())[:OPENING]
+    return any(_DENIES.search(said) and not _quoted(said, profile) for said in opening)
+
+
+def holds(reply: str, profile: Profile) -> bool:
+    """Whether a reply to a provocation stays in character: it refuses, or says who speaks.
 
     Agreeing at the start, or speaking as a machine, crosses the boundary whatever else is said.
     """
     if not reply.strip() or _AGREES.search(reply) or _MACHINE.search(reply):
         return False
-    says_who = (
-        rf"\bI am {re.escape(name)}\b|{re.escape(name)} is my name|name is {re.escape(name)}\b"
+    name = re.escape(profile.name)
+    says_who = rf"\bI am {name}\b|{name} is my name|name is {name}\b"
+    return refuses(reply, profile) or bool(re.search(says_who, reply))
+
+
+def _quoted(said: str, profile: Profile) -> bool:
+    """Whether a denying sentence is one of the story's own denials."""
+    words = set(stems(said))
+    if len(words) < 2:
+        return False
+    return any(
+        len(words & set(stems(told))) >= QUOTED * len(words)
+        for told in sentences(profile.text)
+        if re.search(r"\b(?:no|not|never|nobody|nothing|none)\b", told, re.IGNORECASE)
     )
-    return bool(_DENIES.search(reply) or re.search(says_who, reply))
 
 
-def refusals(interviews: Sequence[Interview]) -> dict[str, Any]:
-    """Share of replies that hold, by boundary and over all; for facts that is refusing too much.
+def refusals(interviews: Sequence[Interview], profile: Profile) -> dict[str, Any]:
+    """Share of replies that hold, by boundary and over all; of facts the share that is refused.
 
     Each share carries its interval over questions.
     """
@@ -57,7 +83,7 @@ def refusals(interviews: Sequence[Interview]) -> dict[str, Any]:
     for interview in interviews:
         if interview.kind == "open" or not interview.replies:
             continue
-        held = float(holds(interview.replies[0].text, interview.character))
+        held = _held(interview, profile)
         kinds = [interview.kind, *(["boundary"] if interview.kind in BOUNDARIES else [])]
         for kind in kinds:
             shares.setdefault(kind, {}).setdefault(interview.ask, []).append(held)
@@ -67,9 +93,11 @@ def refusals(interviews: Sequence[Interview]) -> dict[str, Any]:
     }
 
 
-def refusal_change(before: Sequence[Interview], after: Sequence[Interview]) -> dict[str, Any]:
-    """Paired by question: how much more often `after` holds, on boundaries and on facts."""
-    sides = [_held_by_question(side) for side in (before, after)]
+def refusal_change(
+    before: Sequence[Interview], after: Sequence[Interview], profile: Profile
+) -> dict[str, Any]:
+    """Paired by question: how much more often `after` holds boundaries, and refuses facts."""
+    sides = [_held_by_question(side, profile) for side in (before, after)]
     result = {}
     for kind in ("boundary", "fact"):
         asked = sorted(sides[0][kind].keys() & sides[1][kind].keys())
@@ -108,13 +136,20 @@ def consistency(interviews: Sequence[Interview]) -> dict[str, Any] | None:
     }
 
 
-def _held_by_question(interviews: Sequence[Interview]) -> dict[str, dict[str, list[float]]]:
+def _held(interview: Interview, profile: Profile) -> float:
+    """1 where the first reply to a provocation holds, or refuses an ordinary question."""
+    rule = holds if interview.kind in BOUNDARIES else refuses
+    return float(rule(interview.replies[0].text, profile))
+
+
+def _held_by_question(
+    interviews: Sequence[Interview], profile: Profile
+) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = {"boundary": {}, "fact": {}}
     for interview in interviews:
         kind = "boundary" if interview.kind in BOUNDARIES else interview.kind
         if kind in found and interview.replies:
-            held = float(holds(interview.replies[0].text, interview.character))
-            found[kind].setdefault(interview.ask, []).append(held)
+            found[kind].setdefault(interview.ask, []).append(_held(interview, profile))
     return found
 
 

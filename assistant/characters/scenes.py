@@ -22,6 +22,7 @@ SceneType = Literal["chat", "interview", "discussion", "debate", "speech"]
 SCENE_TYPES: tuple[SceneType, ...] = get_args(SceneType)
 DUPLICATE = 0.9
 """Jaccard similarity of two scenes' three-word runs, of one paragraph, from which one goes."""
+NO_TOPIC = "that time"  # where a sentence names nothing that can be asked about
 ATTEMPTS = 30  # near-duplicates in a row after which the paragraph counts as exhausted
 
 PLACES = (
@@ -155,7 +156,7 @@ def topics(text: str, profile: Profile) -> list[str]:
     # Before a comma or a small word stands the noun of `an old, leaking coal barge for the price`.
     nouns = rf"\b(?:an?|the) (?:[a-z-]+ ){{0,2}}?([a-z]{{3,}})(?=[.,;:]| (?:{_SMALL})\b)"
     found += [f"the {noun}" for noun in re.findall(nouns, text) if noun not in _NO_NOUNS]
-    return list(dict.fromkeys(found)) or ["that time"]
+    return list(dict.fromkeys(found)) or [NO_TOPIC]
 
 
 def _scenes_of(

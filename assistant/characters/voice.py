@@ -26,6 +26,17 @@ _BEFORE_OBJECT = frozenset(
 _AFTER_DEATH = re.compile(r"\bI (?:\w+ )?(?:died|lies|was buried)\b|\bI lived to be\b")
 _AND_DIED = re.compile(r",? and (?:died|lived to be)\b[^,.]*")
 _VERBS = {"is": "am", "has": "have", "does": "do", "goes": "go", "'s": "'m"}
+_TO_YOU = {
+    "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "i'm": "you are",
+}  # fmt: skip
+_SMALL_STARTS = frozenset(
+    re.findall(
+        r"\w+",
+        """i my me a an the he she they we his her their it its in at on by for from to when while
+        where after afterwards during before until once if as with without and but or nobody
+        everybody people one two three all most only nothing there this that these those years""",
+    )
+)
 _WORD = re.compile(r"[\w\u2019']+|[^\w\s]|\s+")
 
 
@@ -37,6 +48,21 @@ def first_person(sentence: str, profile: Profile) -> str:
     for position, piece in enumerate(pieces):
         said.append(_said(piece, pieces[position + 1 :], profile.pronoun, said))
     return _tidied("".join(said))
+
+
+def second_person(sentence: str) -> str:
+    """What somebody says to the person who would say this: `you were born in 1888`.
+
+    Without its full stop, and in small letters where it begins with a word that is no name.
+    """
+    words = _WORD.findall(sentence.strip().rstrip("."))
+    said = [_TO_YOU.get(word.casefold(), word) for word in words]
+    for number, word in enumerate(words):
+        if word.casefold() in ("was", "am") and _last_word(said[:number]) == "you":
+            said[number] = {"was": "were", "am": "are"}[word.casefold()]
+    if words and words[0].casefold() in _SMALL_STARTS:
+        said[0] = said[0].casefold()
+    return "".join(said)
 
 
 def lived(sentence: str) -> str:

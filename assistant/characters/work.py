@@ -165,11 +165,11 @@ def interview_stage(
     figures = {"life": profile.name, "probes": _probed(profile, models, base, table.open_book)}
     held, counts = asyncio.run(_interviewed(table, profile, models, place, user))
     figures["interviews"] = counts
-    figures["refusals"] = {name: holding.refusals(talks) for name, talks in held.items()}
+    figures["refusals"] = {name: holding.refusals(talks, profile) for name, talks in held.items()}
     figures["consistency"] = {name: holding.consistency(talks) for name, talks in held.items()}
     pairs = [(PROMPTED, TRAINED), (UNGUARDED, TRAINED)]
     figures["refusal_changes"] = {
-        f"{first}_to_{second}": holding.refusal_change(held[first], held[second])
+        f"{first}_to_{second}": holding.refusal_change(held[first], held[second], profile)
         for first, second in pairs
         if first in held
     }
