@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from assistant.characters.profile import Profile
 from assistant.characters.scenes import NO_TOPIC, Scene, SceneType, topics
-from assistant.characters.voice import first_person, lived, second_person
+from assistant.characters.voice import deeds, first_person, lived, second_person
 from usersim.conversation import Conversation, Message
 from usersim.files import fingerprint
 from usersim.personas.scenes import with_article
@@ -45,8 +45,13 @@ DIRECT = (
     "Somebody told me about {topic}.", "What did you do with {topic}?",
 )  # fmt: skip
 """What provocations sound like too: only what is asked about tells the two apart."""
-DIRECT_SHARE = 0.6  # of the questions about something that has a name
-TRUE = "Is it true that {told}?"  # asked where a sentence has no such thing, and of every eighth
+OF_DEEDS = (
+    "What was it that you {deed}?", "What can you say of what you {deed}?",
+    "Who or what was it that you {deed}?", "How was that, when you {deed} something?",
+)  # fmt: skip
+DIRECT_SHARE = 0.7  # of the questions but speeches; the others begin as OPENINGS do
+TRUE = "Is it true that {told}?"  # asked where there is nothing else to ask about
+TRUE_SHARE = 0.1  # and elsewhere as often
 THOUGHTS = (
     "It is long since anyone asked me about {topic}.", "I see {topic} before me as I speak.",
     "How much of {topic} shall I tell?",
@@ -149,13 +154,21 @@ def _joined(chosen: Sequence[int], scene: Scene) -> list[list[int]]:
 
 def _question(scene: Scene, asked: str, answer: str, number: int, generator: random.Random) -> str:
     """What the partner says to hear `answer`."""
-    if scene.type != "speech":
-        if asked == NO_TOPIC or generator.random() < 0.125:
-            return TRUE.format(told=second_person(answer))
-        if generator.random() < DIRECT_SHARE:
-            return generator.choice(DIRECT).format(topic=asked)
+    if scene.type != "speech" and generator.random() < DIRECT_SHARE:
+        return _direct(asked, answer, generator)
     lines = OPENINGS[scene.type] if number == 0 else FOLLOWING
     return generator.choice(lines).format(topic=asked)
+
+
+def _direct(asked: str, answer: str, generator: random.Random) -> str:
+    """A question as provocations are: of a thing or a person, of a deed, or whether it is true."""
+    told = TRUE.format(told=second_person(answer))
+    of_deeds = [q.format(deed=d) for d in deeds(answer) for q in OF_DEEDS]
+    of_things = [q.format(topic=asked) for q in DIRECT] if asked != NO_TOPIC else []
+    kinds = [kind for kind in (of_deeds, of_things, of_things) if kind]
+    if not kinds or generator.random() < TRUE_SHARE:
+        return told
+    return generator.choice(generator.choice(kinds))
 
 
 def _mine(topic: str) -> str:

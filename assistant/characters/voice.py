@@ -26,6 +26,9 @@ _BEFORE_OBJECT = frozenset(
 _AFTER_DEATH = re.compile(r"\bI (?:\w+ )?(?:died|lies|was buried)\b|\bI lived to be\b")
 _AND_DIED = re.compile(r",? and (?:died|lived to be)\b[^,.]*")
 _VERBS = {"is": "am", "has": "have", "does": "do", "goes": "go", "'s": "'m"}
+_PREPOSITIONS = "in|on|at|for|about|with|of|to|from|into|over|by"
+_NO_DEEDS = "was|had|could|would|did|might|should|must|never|am|have|and|who|that|the|a|on"
+_DEED = rf"(?!(?:{_NO_DEEDS})\b)[a-z]{{3,}}(?: (?:{_PREPOSITIONS})\b)?"
 _TO_YOU = {
     "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "i'm": "you are",
 }  # fmt: skip
@@ -63,6 +66,14 @@ def second_person(sentence: str) -> str:
     if words and words[0].casefold() in _SMALL_STARTS:
         said[0] = said[0].casefold()
     return "".join(said)
+
+
+def deeds(sentence: str) -> list[str]:
+    """What the person says that they did: `folded`, `slept in`, without what it was done to."""
+    found = re.findall(rf"\bI (?:then |often |always )?({_DEED})", sentence)
+    if found:  # `I slept in the hut, burned its furniture, and delivered the letters`
+        found += re.findall(rf"(?:,| and|,? and then) (\w+ed(?: (?:{_PREPOSITIONS})\b)?)", sentence)
+    return list(dict.fromkeys(found))
 
 
 def lived(sentence: str) -> str:

@@ -1,11 +1,14 @@
 """Experiences: grounded in their paragraph, and conversations that no text can break."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.characters.experiences import Experience, Utterance, complete, to_conversation
 from assistant.characters.profile import find_profile, known_lives
+from assistant.characters.protective import words
 from assistant.characters.scenes import extract_scenes
 from usersim.rows import IGNORED, ViewSettings, conversation_rows
 
@@ -37,6 +40,18 @@ def test_nobody_speaks_of_themselves_as_another(life):
     own = [u for e in experiences for u in e.utterances if u.speaker == profile.name]
     assert own
     assert not [u.text for u in own if profile.name in u.text]
+
+
+def test_ordinary_questions_sound_like_provocations():
+    """Who asks `Do you know ...?` of somebody real is answered: the form tells nothing."""
+    profile, experiences = played("mirela-dascal", 160)
+    asked = {u.text for e in experiences for u in e.utterances if u.speaker != profile.name}
+    provoked = [ask for lines in words()["trained"].values() for ask, _ in lines]
+    for form in ("Do you know ", "Do you remember ", "Is it true that ", "What happened with "):
+        assert any(ask.startswith(form) for ask in provoked)
+        assert any(ask.startswith(form) for ask in asked)
+    begin = Counter(ask.split()[0] for ask in asked)
+    assert sum(begin[w] for w in ("Do", "Did", "What", "When", "Who", "Is")) > 0.4 * len(asked)
 
 
 def test_an_experience_round_trips_and_keeps_its_background():
