@@ -41,7 +41,7 @@ class Arena:
         messages = [Message(ROLES[n % 2], text) for n, text in enumerate(said)]
         settings = self.work.settings()
         drawn = settings.user_sampling if role == "user" else settings.assistant_sampling
-        sampling = prescribed(drawn.drawn(plan.turn_seed(turn, 0)), self.work)
+        sampling = prescribed(drawn.drawn(plan.turn_seed(turn, 0)), self.work, turn)
         completion = await self.engines[role].complete([SHARED_SYSTEM, *messages], sampling)
         return completion.text or "."
 

@@ -60,8 +60,9 @@ def served(arena: Arena, loop: asyncio.AbstractEventLoop) -> Iterator[str]:
 async def _completed(arena: Arena, body: dict[str, object]) -> str:
     messages = [Message(m["role"], m["content"]) for m in body["messages"]]  # type: ignore[attr-defined]
     sampling = Sampling(temperature=1.0, top_p=0.9, seed=int(str(body["seed"])))
-    role = ROLES[(len(messages) - 1) % 2]
-    completion = await arena.engines[role].complete(messages, prescribed(sampling, arena.work))
+    turn = len(messages) - 1
+    exact = prescribed(sampling, arena.work, turn)
+    completion = await arena.engines[ROLES[turn % 2]].complete(messages, exact)
     return completion.text or "."
 
 

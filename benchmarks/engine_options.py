@@ -87,7 +87,7 @@ async def _talk(
     async def converse(number: int, seeds: tuple[int, int]) -> int:
         heard, tokens = [Message("user", QUESTION.format(number))], 0
         for seed in seeds:
-            sampling = prescribed(Sampling(temperature=1.0, top_p=0.9, seed=seed), work)
+            sampling = prescribed(Sampling(temperature=1.0, top_p=0.9, seed=seed), work, 0)
             for part in parts:
                 sampling = ask(part, sampling)
             made = await engine.complete(heard, sampling)

@@ -3,6 +3,7 @@
     python -m benchmarks.simulate                       the whole of it, about an hour
     python -m benchmarks.simulate --part placements     where the two roles run, compared
     python -m benchmarks.simulate --quick               minutes, for a look
+    python -m benchmarks.simulate --part efficiency --real --rounds 2      turns as long as they are
 
 Everyone makes the same turns of the same lengths on the same engine (`workload`), in interleaved
 repetitions, and is judged by output tokens per CPU-second of the engine's process. `efficiency` is
@@ -38,7 +39,12 @@ OURS, A, B = "ours", "oracle A: prompts known", "oracle B: one long generation"
 
 def specs(work: Work, model: str) -> dict[Role, EngineSpec]:
     """Both roles as speakers on one engine of one thread."""
-    common = EngineSpec(model=model, max_num_seqs=work.slots, context_tokens=work.context)
+    common = EngineSpec(
+        model=model,
+        max_num_seqs=work.slots,
+        context_tokens=work.context,
+        kv_cache_gb=4.0 if work.real else 1.0,
+    )
     return {
         role: common.model_copy(update={"opens": role, "name": role})
         for role in ("user", "assistant")
@@ -108,8 +114,9 @@ async def efficiency(options: argparse.Namespace) -> None:
     """Both works on one engine: more conversations than slots, and as many."""
     from usersim.engines.vllm_engine import VllmEngine
 
-    crowded = Work(options.conversations, options.rounds, options.slots, options.mean)
-    spare = Work(options.slots, options.rounds, options.slots, options.mean)
+    shape = {"rounds": options.rounds, "slots": options.slots, "mean": options.mean}
+    crowded = Work(options.conversations, real=options.real, **shape)
+    spare = Work(options.slots, real=options.real, **shape)
     watch_steps()
     engines = VllmEngine.open_shared(specs(crowded, options.model))
     try:
@@ -153,6 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--mean", type=float, default=24.0, help="mean tokens of a turn")
+    parser.add_argument("--real", action="store_true", help="turns as long as they really are")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--beside", type=int, default=1, help="repetitions of the other ways")
     parser.add_argument("--model", default="smollm2-135m-instruct")

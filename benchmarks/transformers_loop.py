@@ -29,7 +29,7 @@ def loop(work: Work, model_name: str) -> dict[str, float]:
     said: list[list[Message]] = [[SHARED_SYSTEM] for _ in plans]
     cpu, wall, tokens = time.process_time(), time.monotonic(), 0
     for turn in range(2 * work.rounds):
-        lengths = [work.length(plan.turn_seed(turn, 0)) for plan in plans]
+        lengths = [work.length(plan.turn_seed(turn, 0), turn) for plan in plans]
         prompts = [chat.prompt_ids(messages, ROLES[turn % 2]) for messages in said]
         made = _generated(model, prompts, max(lengths), chat)
         for messages, ids, length in zip(said, made, lengths, strict=True):

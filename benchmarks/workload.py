@@ -1,10 +1,11 @@
 """The work that every contestant does: the same conversations, turn lengths prescribed.
 
 How long each turn is, is a draw from the lognormal distribution of real people's turns, scaled to
-a mean that a CPU can finish, and a function of the turn's sampling seed alone: of the plan, not of
-who schedules it. Every turn runs to its length exactly (`min_tokens = max_tokens`). What a model
-says under such a rule is noise, so the orchestration gets a unique word in place of each turn's
-text, which its guards leave in peace, while prompts are made of what was really said.
+a mean that a CPU can finish (or, as `real`, from those of people and of the answers they got, as
+they are), and a function of the turn's sampling seed and its place in the conversation: of the
+plan, not of who schedules it. Every turn runs to its length exactly (`min_tokens = max_tokens`).
+What a model says under such a rule is noise, so the orchestration gets a unique word in place of
+each turn's text, which its guards leave in peace, while prompts are made of what was really said.
 """
 
 import json
@@ -27,9 +28,12 @@ SIGMA = 1.44
 """Standard deviation of the logarithm of a turn's length in tokens: 6,240 turns of 1,000 people of
 the embedded data, median 17, mean 94 (`python -m benchmarks.workload PEOPLE.parquet`). The answers
 they got are longer and more alike: median 276, mean 310, 1.02."""
+REAL = ((94.0, SIGMA), (310.0, 1.02))
+"""Mean and sigma of people's turns, and of the answers."""
 LONGEST = 6.0
 """No turn is longer than so many times the mean: a context has an end."""
 SHORTEST = 2
+CONTEXT = 7168  # and 1,024 more is what the model was made for; `real` conversations are shorter
 SHARED_SYSTEM = Message("system", "A conversation between a person and an AI assistant.")
 """Both roles read the same tokens: one engine, one stream a conversation."""
 
@@ -38,7 +42,7 @@ SHARED_SYSTEM = Message("system", "A conversation between a person and an AI ass
 class Work:
     """Conversations of `rounds` rounds, `slots` turns at once.
 
-    Turns have `mean` tokens, before the longest ones are cut.
+    Unless `real`, turns have `mean` tokens, before the longest ones are cut.
     """
 
     conversations: int = 256
@@ -46,16 +50,24 @@ class Work:
     slots: int = 64
     mean: float = 24.0
     seed: int = 7
+    real: bool = False
+    """Lengths as they are, of people and of answers; `mean` says nothing then."""
 
     @property
     def name(self) -> str:
         """As it stands in tables: `256 x 4 on 64`."""
-        return f"{self.conversations} x {self.rounds} on {self.slots}"
+        lengths = ", real lengths" if self.real else ""
+        return f"{self.conversations} x {self.rounds} on {self.slots}{lengths}"
+
+    def shape(self, turn: int) -> tuple[float, float]:
+        """Mean and sigma of the lengths of turns at this place in the conversation."""
+        return REAL[turn % 2] if self.real else (self.mean, SIGMA)
 
     @property
     def context(self) -> int:
         """Tokens that the longest conversation may have, and room for a round's settings."""
-        return 1024 + round(2 * self.rounds * (LONGEST * self.mean + 8))
+        longest = sum(LONGEST * self.shape(turn)[0] + 8 for turn in range(2 * self.rounds))
+        return 1024 + round(min(longest, CONTEXT))
 
     def settings(self) -> SimulateSettings:
         """The simulation that holds exactly these turns; more in flight than there are slots."""
@@ -74,16 +86,17 @@ class Work:
         agenda = Agenda(self.settings(), "bench", self.seed)
         return [agenda.plan(index) for index in range(self.conversations)]
 
-    def length(self, turn_seed: int) -> int:
-        """Tokens of the turn with this sampling seed."""
-        mu = math.log(self.mean) - SIGMA**2 / 2  # so that the mean is the mean
-        drawn = random.Random(turn_seed).lognormvariate(mu, SIGMA)
-        return round(min(max(drawn, SHORTEST), LONGEST * self.mean))
+    def length(self, turn_seed: int, turn: int) -> int:
+        """Tokens of the turn with this sampling seed, at this place in its conversation."""
+        mean, sigma = self.shape(turn)
+        mu = math.log(mean) - sigma**2 / 2  # so that the mean is the mean
+        drawn = random.Random(turn_seed).lognormvariate(mu, sigma)
+        return round(min(max(drawn, SHORTEST), LONGEST * mean))
 
     def lengths(self) -> list[list[int]]:
         """Tokens of every turn, by conversation."""
         turns = range(2 * self.rounds)
-        return [[self.length(p.turn_seed(turn, 0)) for turn in turns] for p in self.plans()]
+        return [[self.length(p.turn_seed(turn, 0), turn) for turn in turns] for p in self.plans()]
 
     @property
     def tokens(self) -> int:
@@ -119,7 +132,7 @@ class Prescribed:
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """The turn at its length; its text is remembered under the word that stands for it."""
         heard = (SHARED_SYSTEM, *(self._really(m) for m in messages if m.role != "system"))
-        exact = prescribed(sampling, self._work)
+        exact = prescribed(sampling, self._work, len(heard) - 1)
         self.asked.append(Asked(heard, exact))
         completion = await self._engine.complete(heard, exact)
         word = f"u{sampling.seed:x}"
@@ -133,10 +146,10 @@ class Prescribed:
         """The engine is somebody else's."""
 
 
-def prescribed(sampling: Sampling, work: Work) -> Sampling:
-    """The same draw, of exactly the work's length."""
+def prescribed(sampling: Sampling, work: Work, turn: int) -> Sampling:
+    """The same draw, of exactly the work's length for a turn at this place."""
     assert sampling.seed is not None
-    length = work.length(sampling.seed)
+    length = work.length(sampling.seed, turn)
     return replace(sampling, max_tokens=length, min_tokens=length, end_bias=0.0)
 
 

@@ -44,7 +44,7 @@ def made(arena):
 
 
 EVERY_TURN = sorted(
-    (plan.turn_seed(turn, 0), WORK.length(plan.turn_seed(turn, 0)))
+    (plan.turn_seed(turn, 0), WORK.length(plan.turn_seed(turn, 0), turn))
     for plan in WORK.plans()
     for turn in range(2 * WORK.rounds)
 )

@@ -1,6 +1,7 @@
 """Prescribed work: a function of the plan alone, and the same for whoever does it."""
 
 import asyncio
+import statistics
 
 from benchmarks.workload import LONGEST, SHARED_SYSTEM, SHORTEST, Prescribed, Work, fitted
 from usersim.conversation import Message
@@ -25,17 +26,28 @@ def test_lengths_depend_on_the_turn_and_nothing_else():
     assert Work(seed=8).lengths() != Work(seed=9).lengths()
 
 
+def test_real_lengths_are_those_of_people_and_of_answers():
+    work = Work(conversations=400, rounds=3, real=True)
+    people = [n for turns in work.lengths() for n in turns[::2]]
+    answers = [n for turns in work.lengths() for n in turns[1::2]]
+    assert 20 < statistics.median(people) < 50
+    assert 60 < statistics.mean(people) < 94
+    assert 160 < statistics.median(answers) < 210
+    assert 260 < statistics.mean(answers) < 310
+    assert max(map(sum, work.lengths())) < work.context
+
+
 def test_a_turn_has_its_length_and_prompts_hold_what_was_said():
     engine = Prescribed(never_ending(), WORK, said := {})
     first = asyncio.run(engine.complete([], Sampling(seed=5)))
-    assert first.completion_tokens == WORK.length(5)
+    assert first.completion_tokens == WORK.length(5, 0)
     assert first.finish_reason == "stop"
     heard = [Message("system", "ignored"), Message("user", first.text)]
     asyncio.run(engine.complete(heard, Sampling(seed=6)))
     assert engine.asked[1].messages == (SHARED_SYSTEM, Message("user", said[first.text]))
-    assert len(said[first.text].split()) == WORK.length(5)
+    assert len(said[first.text].split()) == WORK.length(5, 0)
     sampling = engine.asked[1].sampling
-    assert sampling.min_tokens == sampling.max_tokens == WORK.length(6)
+    assert sampling.min_tokens == sampling.max_tokens == WORK.length(6, 1)
 
 
 def test_a_fit_gives_back_what_lengths_were_drawn_with():
