@@ -84,7 +84,7 @@ def _score_row(model: "torch.nn.Module", row: Row, end_id: int) -> list[TargetSc
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with its 95 % bootstrap interval over conversations."""
+    """A mean with its 95 % bootstrap interval over what it is the mean of."""
 
     mean: float
     low: float
@@ -98,6 +98,13 @@ class Interval:
 def mean_nll(scores: Iterable[TargetScore]) -> Interval:
     """Nats per token over turns (decisions to leave are left out), with its interval."""
     return _bootstrap([_sums(s) for s in by_conversation(scores).values()])
+
+
+def interval(values: Iterable[float]) -> Interval:
+    """The mean with its 95 % percentile bootstrap interval. Raises ValueError without values."""
+    if not (sums := [(value, 1) for value in values]):
+        raise ValueError("no values to average")
+    return _bootstrap(sums)
 
 
 def nll_difference(before: Iterable[TargetScore], after: Iterable[TargetScore]) -> Interval:

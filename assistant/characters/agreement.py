@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from assistant.characters.judging import Judgement
-from assistant.characters.probes import interval
+from usersim.perplexity import interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

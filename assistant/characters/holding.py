@@ -13,9 +13,9 @@ from typing import Any
 
 from assistant.characters.evidence import stems
 from assistant.characters.interviews import Interview
-from assistant.characters.probes import interval
 from assistant.characters.profile import Profile, sentences
 from assistant.characters.protective import BOUNDARIES
+from usersim.perplexity import interval
 
 OPENING = 2  # sentences of a reply in which a refusal stands
 QUOTED = 0.6  # of a denial's content words in one denying sentence of the story: it is told

@@ -16,7 +16,7 @@ from assistant.characters.train import own_header
 from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.checkpoints import resolve_checkpoint
 from usersim.conversation import Conversation, Message
-from usersim.perplexity import BOOTSTRAP_DRAWS, Interval, score_rows
+from usersim.perplexity import interval, score_rows
 from usersim.rows import ViewSettings, conversation_rows
 from usersim.sft import load_model
 
@@ -102,18 +102,6 @@ def change(before: Sequence[Margin], after: Sequence[Margin]) -> dict[str, Any]:
         nats = [b - a for a, b in both]
         changes[kind] = {"right": interval(rights).to_dict(), "margin": interval(nats).to_dict()}
     return changes
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """The mean with its 95 % percentile bootstrap interval. Raises ValueError without values."""
-    import numpy as np
-
-    if not values:
-        raise ValueError("no values to average")
-    array = np.array(values, dtype=float)
-    draws = np.random.default_rng(0).integers(0, len(array), (BOOTSTRAP_DRAWS, len(array)))
-    low, high = np.quantile(array[draws].mean(axis=1), [0.025, 0.975])
-    return Interval(float(array.mean()), float(low), float(high))
 
 
 def _by_kind(margins: Sequence[Margin]) -> Mapping[str, list[float]]:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from usersim.conditions import profile_of
+from usersim.perplexity import interval
 from usersim.personas import tables
 from usersim.personas.roleplay import profile_of_style
 from usersim.personas.schema import Persona
@@ -28,8 +29,9 @@ _OUT_OF_CHARACTER = re.compile(
 def compliance(scripts: Sequence[Script], people: Mapping[str, Persona]) -> dict[str, Any]:
     """Figures of a whole corpus of scripts; `people` by id. Empty tables where nothing was asked.
 
-    `emotions` and `topics`: by label `n`, `shown`, `elsewhere`, and over all labels `lift`, the
-    mean of their difference. `style`: by attribute `n`, `own`, `other`. `in_character`: share of
+    `emotions` and `topics`: by label `n`, `shown`, `elsewhere`, and over all scripts `gain`, the
+    mean of their difference. `style`: by attribute `n`, `own`, `other`, `gain`. A gain is None, or
+    has its 95 % interval over scripts. `in_character`: share of
     the characters' utterances that do not speak as a machine. `lengths`: utterances by script.
     """
     by_name = {person.name: person for person in people.values()}
@@ -53,9 +55,17 @@ def followed(
     """Of texts that were to show a label, how many do, and how many of all others."""
     labels = sorted({label for label, _ in labelled if label in cues})
     rows = {label: _shares(label, labelled, tuple(cues[label])) for label in labels}
-    measured = [r for r in rows.values() if r["elsewhere"] is not None]
-    lifts = [row["shown"] - row["elsewhere"] for row in measured]
-    return {"lift": round(sum(lifts) / len(lifts), 4) if lifts else None, "labels": rows}
+    floors = {name: row["elsewhere"] for name, row in rows.items() if row["elsewhere"] is not None}
+    gains = [
+        shows(text, tuple(cues[label])) - floors[label]
+        for label, text in labelled
+        if label in floors
+    ]
+    return {"gain": _gain(gains), "labels": rows}
+
+
+def _gain(gains: Sequence[float]) -> dict[str, float] | None:
+    return interval(gains).to_dict() if gains else None
 
 
 def _shares(
@@ -94,15 +104,16 @@ def style_followed(
     other: dict[str, list[bool]] = defaultdict(list)
     for place, (person, lines) in enumerate(typed):
         found, stranger = profile_of(lines), typed[(place + 1) % len(typed)][0]
-        for name, agrees in profile_of_style(person.style).agreement(found).items():
-            own[name].append(agrees)
-        for name, agrees in profile_of_style(stranger.style).agreement(found).items():
-            other[name].append(agrees)
+        mine, theirs = (profile_of_style(p.style).agreement(found) for p in (person, stranger))
+        for name in (n for n in mine if n in theirs):
+            own[name].append(mine[name])
+            other[name].append(theirs[name])
     return {
         name: {
             "n": len(own[name]),
             "own": round(sum(own[name]) / len(own[name]), 4),
-            "other": round(sum(other[name]) / max(len(other[name]), 1), 4),
+            "other": round(sum(other[name]) / len(other[name]), 4),
+            "gain": _gain([a - b for a, b in zip(own[name], other[name], strict=True)]),
         }
         for name in own
     }

@@ -2,8 +2,9 @@
 
 import pytest
 
-from assistant.characters.probes import Margin, change, figures, interval, pairs_of, prompted
+from assistant.characters.probes import Margin, change, figures, pairs_of, prompted
 from assistant.characters.profile import find_profile, known_lives
+from usersim.perplexity import interval
 
 
 @pytest.mark.parametrize("life", known_lives())

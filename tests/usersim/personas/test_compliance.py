@@ -32,8 +32,9 @@ def test_a_label_that_is_followed_stands_out_and_one_that_is_not_does_not():
     cues = {"happy": ("glad",), "sad": ("cry", "tear")}
     follows = [("happy", "so glad of it"), ("sad", "I could cry")] * 5
     ignores = [("happy", "so glad and tearful"), ("sad", "so glad and tearful")] * 5
-    assert followed(follows, cues)["lift"] == 1
-    assert followed(ignores, cues)["lift"] == 0
+    assert followed(follows, cues)["gain"] == {"mean": 1, "low": 1, "high": 1}
+    assert followed(ignores, cues)["gain"] == {"mean": 0, "low": 0, "high": 0}
+    assert followed([], cues)["gain"] is None
     assert followed(follows, cues)["labels"]["sad"] == {"n": 5, "shown": 1, "elsewhere": 0}
 
 
@@ -58,6 +59,7 @@ def test_people_who_type_as_told_agree_with_themselves_and_not_with_others():
     for name in ("case", "ends", "opens_with"):
         assert style[name]["own"] == 1
         assert style[name]["other"] < 0.9
+        assert style[name]["gain"]["low"] > 0
 
 
 def test_speaking_as_a_machine_is_counted():
