@@ -50,7 +50,6 @@ VARIANTS: dict[str, Variant] = {
     DEFAULT: ({}, as_it_is),
     "vLLM's top-p": ({}, vllms_top_p),
     "greedy": ({}, greedy),
-    "cache blocks of 16 tokens": ({"block_tokens": 16}, as_it_is),
     "one engine of two threads": ({"threads": 2}, as_it_is),
     "two engines of one thread": ({"replicas": 2}, as_it_is),
 }

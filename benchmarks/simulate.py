@@ -27,6 +27,7 @@ from benchmarks.machine import machine
 from benchmarks.meter import Meter, Reading, watch_steps
 from benchmarks.peers import DISTILABEL, distilabel, peers
 from benchmarks.placements import compare_placements
+from benchmarks.resumed import resumed
 from benchmarks.workload import Work
 from usersim.conversation import Role
 from usersim.engines import CPU_GROUP, EngineSpec
@@ -137,6 +138,7 @@ async def efficiency(options: argparse.Namespace) -> None:
                 "lock step, in chunks": partial(lock_step, at_once=work.slots),
                 "lock step, all at once": partial(lock_step, at_once=work.conversations),
                 "a thread each, over HTTP": threads,
+                "one resumable request each": resumed,
             }
             if work is spare:
                 del beside["lock step, in chunks"]  # the same thing here

@@ -64,7 +64,10 @@ class EngineSpec(Settings):
     threads: int = Field(1, ge=1, description="vllm on CPU: cores of this engine")
     cores: str = Field("", description="vllm on CPU: core ids to bind to, as 0-3,6; default: none")
     block_tokens: int = Field(
-        32, ge=16, description="vllm on CPU: tokens in a block of the KV cache, and of its prefixes"
+        32,
+        ge=32,
+        multiple_of=32,
+        description="vllm on CPU: tokens in a block of the KV cache, and of its prefixes",
     )
     kv_cache_gb: float = Field(1.0, gt=0, description="vllm on CPU: memory for the KV cache")
     gpu_memory_utilization: float = Field(
