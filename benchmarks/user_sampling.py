@@ -22,12 +22,10 @@ from usersim.conditions import profile_of, user_system
 from usersim.conversation import Conversation, Message
 from usersim.engine import Completion, Engine
 from usersim.engines import EngineSpec, open_engine
+from usersim.learn_likeness import contexts
 from usersim.plan import FORBID_END, SamplingSettings
-from usersim.rows import ViewSettings
 from usersim.surface import turn_statistics
 from usersim.train import pick, read_people
-
-VIEW = ViewSettings()
 
 
 def main() -> None:
@@ -42,7 +40,11 @@ def main() -> None:
     model = options.model or options.run / "models" / "user"
     people = read_people(options.run / "people" / "dev.parquet")
     chat = ChatFormat.of(load_tokenizer(model))
-    later = contexts(people, chat, options.told)[: options.turns]
+    later = [
+        ([told(c), *before] if options.told else before, turn)
+        for c in people
+        for before, turn in contexts(c, chat)
+    ][: options.turns]
     train = pick(read_people(options.run / "people" / "train.parquet"), options.turns, 0)
     first = [[told(c)] if options.told else [] for c in train]
     real = {
@@ -57,34 +59,9 @@ def main() -> None:
     asyncio.run(sample_all(engine, options, where, real))
 
 
-def contexts(
-    people: Sequence[Conversation], chat: ChatFormat, with_profile: bool
-) -> list[tuple[list[Message], str]]:
-    """What dev people had before them when they typed a later turn, and that turn."""
-    found = []
-    for conversation in people:
-        turns = conversation.turns
-        for position in range(2, min(len(turns), 7), 2):
-            before = [clipped(m, chat) for m in turns[:position]]
-            system = [told(conversation)] if with_profile else []
-            found.append(([*system, *before], turns[position].content))
-    return found
-
-
 def told(conversation: Conversation) -> Message:
     """What UserGPT is told when it plays this person."""
     return Message("system", user_system(profile=profile_of(conversation.user_turns).line()))
-
-
-def clipped(message: Message, chat: ChatFormat) -> Message:
-    """The message as training shows it."""
-    ids = list(chat.text_ids(message.content))
-    if message.role == "user":
-        ids = ids[: VIEW.target_limit]
-    elif len(ids) > VIEW.context_limit:
-        tail = VIEW.context_limit // 4
-        ids = ids[: VIEW.context_limit - tail] + ids[len(ids) - tail :]
-    return Message(message.role, chat.tokenizer.decode(ids) or " ")
 
 
 async def sample_all(

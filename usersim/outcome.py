@@ -17,6 +17,8 @@ FIGURES = "realchat_figures"
 PROMPTS = ("prompt", "cached")
 LEFT = "left"
 """The journal's reason for the empty user turn that ends a conversation."""
+PASSED_OVER = "passed_over"
+"""The journal's reason for a candidate that could have stood, where another was taken."""
 
 
 @dataclass(frozen=True, slots=True)

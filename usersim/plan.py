@@ -64,6 +64,14 @@ class SimulateSettings(Settings):
     assistant_sampling: SamplingSettings = Field(
         SamplingSettings(max_tokens=192, temperature=0.7), description="how answers are drawn"
     )
+    candidates: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="user turns drawn at once, of which one is taken by how likely a person typed it"
+        " (stage learn_likeness); 1: a turn is taken as it is drawn",
+    )
+    likeness: str = Field("", description="file of a learned likeness; empty: the run's own")
     end_bias: float = Field(
         0.0, description="added to the logit of leaving: above 0 shorter, below 0 longer talks"
     )

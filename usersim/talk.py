@@ -4,15 +4,20 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from usersim.conversation import Message, Role, StopReason
 from usersim.engine import Completion, Engine, Sampling
 from usersim.errors import DeterministicError, TransientError
-from usersim.guards import GuardReason, loop_among, refuse_turn
+from usersim.guards import loop_among, refuse_turn
 from usersim.journal import Attempt, Ending, Journal
 from usersim.openers import Offers
-from usersim.outcome import LEFT, message_of
+from usersim.outcome import LEFT, PASSED_OVER, message_of
 from usersim.plan import FORBID_END, Plan, SimulateSettings
+
+if TYPE_CHECKING:
+    from usersim.likeness import Likeness
 
 TEMPLATE_TOKENS = 24
 """What a chat template adds to a round: two headers, two ends (5 tokens each in ChatML), air."""
@@ -54,8 +59,10 @@ class Talk:
 
     def take(self, attempt: Attempt) -> None:
         """Bring the talk to where it stands after this attempt."""
-        self.context = max(self.context, attempt.prompt_tokens + attempt.completion_tokens)
+        if attempt.position < len(self.turns):  # a candidate beside the one that was taken
+            return
         if attempt.accepted:
+            self.context = max(self.context, attempt.prompt_tokens + attempt.completion_tokens)
             self.turns.append(message_of(attempt))
             self.attempts, self.refused = 0, ""
         else:
@@ -72,10 +79,16 @@ class Talk:
         """Whether the next turn is the user's."""
         return len(self.turns) % 2 == 0
 
-    @property
-    def seed(self) -> int:
-        """The sampling seed of the turn to come; those of a retry are others."""
-        return self.plan.turn_seed(len(self.turns), self.attempts + self.retries * ATTEMPTS_AT_MOST)
+    def seed(self, candidate: int = 0) -> int:
+        """The sampling seed of a candidate for the turn to come; those of a retry are others."""
+        attempt = self.attempts + candidate + self.retries * ATTEMPTS_AT_MOST
+        return self.plan.turn_seed(len(self.turns), attempt)
+
+    def next_try(self, candidates: int) -> int:
+        """How often so many were drawn in vain; what a kill left of a try is not taken up."""
+        tries = -(-self.attempts // candidates)
+        self.attempts = tries * candidates
+        return tries
 
     def ending(self, stop: StopReason, reason: str = "", detail: str = "") -> Ending:
         """The talk's ending, for the journal."""
@@ -115,6 +128,7 @@ class Simulator:
         self.openers = openers
         self.pace = Pace()
         self._may_go_on = may_go_on
+        self._likeness = likeness_of(settings)
         context = min(engine.context_tokens for engine in engines.values())
         self._budget = min(settings.token_budget, context)
 
@@ -167,27 +181,25 @@ class Simulator:
         def judge(completion: Completion) -> str | None:
             if may_leave and not completion.text.strip() and completion.finish_reason == "stop":
                 return LEFT
-            return self._refuse_user_turn(completion, talk)
+            return refuse_turn(completion.text, "user", completion.finish_reason, talk.turns)
 
-        def draw(seed: int) -> Sampling:
-            return settings.user_sampling.drawn(seed, bias)
+        def draw(candidate: int) -> Sampling:
+            # Whether the user leaves is the first one's to say: else more candidates, fewer ends.
+            return settings.user_sampling.drawn(
+                talk.seed(candidate), FORBID_END if candidate else bias
+            )
 
-        await self._speak(talk, "user", draw, judge, limit)
+        # What somebody was told to be, the classifier would take for unlike people.
+        candidates = 1 if talk.plan.brief.user_system else settings.candidates
+        await self._speak(talk, Asked("user", draw, judge, limit, candidates))
 
     async def _open_as_given(self, talk: Talk) -> None:
         """The first turn that the brief states: nobody is asked and nothing is refused."""
         text = talk.plan.brief.opener
         given = Completion(text, "stop", prompt_tokens=0, completion_tokens=0, cached_tokens=0)
-        attempt = _attempt(talk, "user", "", given)
+        attempt = _attempt(talk, "user", 0, "", given)
         await talk.journal.add(attempt)
         talk.take(attempt)
-
-    def _refuse_user_turn(self, completion: Completion, talk: Talk) -> GuardReason | None:
-        text = completion.text
-        refused = refuse_turn(text, "user", completion.finish_reason, talk.turns)
-        if refused or talk.turns:
-            return refused
-        return "near_duplicate_opener" if self.openers.offer(talk.plan.id, text) else None
 
     async def _assistant_speaks(self, talk: Talk) -> None:
         """One accepted answer. An answer cut at its limit is kept, and counted."""
@@ -195,31 +207,60 @@ class Simulator:
         def judge(completion: Completion) -> str | None:
             return refuse_turn(completion.text, "assistant", completion.finish_reason, talk.turns)
 
-        sampling, limit = self.settings.assistant_sampling, self.settings.turn_attempts
-        await self._speak(talk, "assistant", sampling.drawn, judge, limit)
+        settings = self.settings
 
-    async def _speak(
-        self,
-        talk: Talk,
-        role: Role,
-        draw: Callable[[int], Sampling],
-        judge: Callable[[Completion], str | None],
-        limit: int,
-    ) -> None:
+        def draw(_: int) -> Sampling:
+            return settings.assistant_sampling.drawn(talk.seed())
+
+        await self._speak(talk, Asked("assistant", draw, judge, settings.turn_attempts))
+
+    async def _speak(self, talk: Talk, asked: "Asked") -> None:
         """Draw whole turns until one is accepted and journaled, or the speaker left.
 
-        Raises NoTurn after `limit` refused ones, those of earlier sessions included.
+        Raises NoTurn after `asked.tries` refused ones, those of earlier sessions included.
         """
-        heard = self._heard(talk, role)
-        while talk.attempts < limit:
-            sampling = draw(talk.seed)
-            completion = await self._ask(role, heard, sampling)
-            attempt = _attempt(talk, role, judge(completion) or "", completion)
-            await talk.journal.add(attempt)
-            talk.take(attempt)
-            if attempt.accepted or talk.left:
+        role, heard = asked.role, self._heard(talk, asked.role)
+        while talk.next_try(asked.candidates) < asked.tries:
+            drawn = [await self._ask(role, heard, asked.draw(0))]
+            if asked.candidates > 1 and asked.judge(drawn[0]) != LEFT:
+                others = range(1, asked.candidates)
+                drawn += await asyncio.gather(
+                    *(self._ask(role, heard, asked.draw(n)) for n in others)
+                )
+            reasons = self._chosen(talk, role, drawn, [asked.judge(each) for each in drawn])
+            attempts = [
+                _attempt(talk, role, n, reason or "", each)
+                for n, (reason, each) in enumerate(zip(reasons, drawn, strict=True))
+            ]
+            await asyncio.gather(*map(talk.journal.add, attempts))
+            for attempt in attempts:
+                talk.take(attempt)
+            if None in reasons or talk.left:
                 return
         raise NoTurn(role, talk.refused)
+
+    def _chosen(
+        self, talk: Talk, role: Role, drawn: Sequence[Completion], refused: Sequence[str | None]
+    ) -> list[str | None]:
+        """Why each is not the turn; None for the one that is, if any can be."""
+        reasons = list(refused)
+        standing = [n for n, reason in enumerate(reasons) if reason is None]
+        for n in self._ranked(talk, standing, drawn):
+            text = drawn[n].text
+            opens = role == "user" and not talk.turns
+            if opens and self.openers.offer(talk.plan.id, text):
+                reasons[n] = "near_duplicate_opener"
+                continue
+            return [PASSED_OVER if r is None and m != n else r for m, r in enumerate(reasons)]
+        return reasons
+
+    def _ranked(self, talk: Talk, standing: list[int], drawn: Sequence[Completion]) -> list[int]:
+        """The candidates that can stand, the one to take first."""
+        if self._likeness is None or len(standing) < 2:
+            return standing
+        texts = [drawn[n].text.strip() for n in standing]
+        order = self._likeness.ranked(texts, opens=not talk.turns, seed=talk.seed())
+        return [standing[n] for n in order]
 
     def _heard(self, talk: Talk, role: Role) -> Sequence[Message]:
         """What the speaker has before them: each one's system message is their own affair."""
@@ -259,11 +300,33 @@ class Simulator:
         return completion
 
 
-def _attempt(talk: Talk, role: Role, reason: str, completion: Completion) -> Attempt:
+def likeness_of(settings: SimulateSettings) -> "Likeness | None":
+    """What chooses among candidates, where there are any. Raises InputError without its file."""
+    if settings.candidates == 1:
+        return None
+    from usersim.likeness import Likeness
+
+    return Likeness.read(Path(settings.likeness))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A turn to be spoken: by whom, how each candidate is drawn, and what refuses it."""
+
+    role: Role
+    draw: Callable[[int], Sampling]
+    judge: Callable[[Completion], str | None]
+    tries: int
+    candidates: int = 1
+
+
+def _attempt(
+    talk: Talk, role: Role, candidate: int, reason: str, completion: Completion
+) -> Attempt:
     return Attempt(
         conversation=talk.plan.index,
         position=len(talk.turns),
-        attempt=talk.attempts,
+        attempt=talk.attempts + candidate,
         role=role,
         reason=reason,
         text=completion.text.strip(),

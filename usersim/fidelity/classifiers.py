@@ -8,8 +8,9 @@ import math
 import re
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
     Bools = NDArray[np.bool_]
+    Counts = list[Any]  # of sparse matrices
 
 CHARACTERS = 2_000
 """What is read of a turn; one of 17,000 pasted words would take as long as all the others."""
 FEATURES = 1 << 16
 """Hashed words and pairs, and as many character pieces: more make training slow, not better."""
+SHAPE_WEIGHT = 0.2
 _MARK = "__side__"  # fastText's label prefix; taken out of texts, which could else name their side
 _LABEL = re.compile(rf"{_MARK}\w*")
 _TOKEN = re.compile(r"\w+(?:'\w+)?|[^\w\s]")
@@ -41,48 +44,85 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-class LinearClassifier:
-    """Logistic regression on word and character n-grams (tf-idf) and the shape of a turn.
+@dataclass(frozen=True)
+class LinearModel:
+    """A fitted logistic regression, as arrays: what it weighs a turn's counts and shape by."""
 
-    scikit-learn's `LogisticRegression(C=10)`, balanced; tf-idf is fitted on the training texts
-    alone.
-    """
+    idf: "tuple[Floats, Floats]"
+    """Inverse document frequencies, of words and of pieces: FEATURES each."""
+    scale: "Floats"
+    """Of each entry of a shape."""
+    weights: "Floats"
+    """Of words, pieces and shape, one after the other."""
+    intercept: float
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        from scipy.sparse import csr_matrix
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        fixed: dict[str, Any] = {"alternate_sign": False, "norm": None, "lowercase": False}
-        words = HashingVectorizer(
-            n_features=FEATURES, ngram_range=(1, 2), tokenizer=tokens, token_pattern=None, **fixed
-        )
-        pieces = HashingVectorizer(
-            n_features=FEATURES, ngram_range=(2, 4), analyzer="char_wb", **fixed
-        )
-        read = [text[:CHARACTERS] for text in texts]
-        self._counts = [words.transform(read), pieces.transform(read)]
-        self._shapes = csr_matrix([shape(text) for text in texts])
-
-    def scores(self, train: "Ints", simulated: "Bools", asked: "Ints") -> "Floats":
-        """Log odds of being simulated."""
-        from scipy.sparse import hstack
+    @classmethod
+    def fit(cls, counts: "Counts", positive: "Bools") -> Self:
+        """scikit-learn's `LogisticRegression(C=10)`, balanced, on tf-idf and scaled shapes."""
         from sklearn.feature_extraction.text import TfidfTransformer
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
-        known, unknown = [], []
-        for counts in self._counts:
-            weigh = TfidfTransformer(sublinear_tf=True).fit(counts[train])
-            known.append(weigh.transform(counts[train]))
-            unknown.append(weigh.transform(counts[asked]))
-        scale = StandardScaler(with_mean=False).fit(self._shapes[train])
-        # A shape of unit variance would drown n-grams, whose rows have unit length as a whole.
-        known.append(scale.transform(self._shapes[train]) * 0.2)
-        unknown.append(scale.transform(self._shapes[asked]) * 0.2)
+        *texts, shapes = counts
+        words, pieces = (TfidfTransformer(sublinear_tf=True).fit(part).idf_ for part in texts)
+        scale = StandardScaler(with_mean=False).fit(shapes).scale_
+        unfitted = cls((words, pieces), scale, scale, 0.0)
         model = LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear")
-        model.fit(hstack(known).tocsr(), simulated)
-        found: Floats = model.decision_function(hstack(unknown).tocsr())
+        model.fit(unfitted.weighed(counts), positive)
+        return cls((words, pieces), scale, model.coef_[0], float(model.intercept_[0]))
+
+    def log_odds(self, counts: "Counts") -> "Floats":
+        """Of being positive, a turn each, had both sides been of one size."""
+        found: Floats = self.weighed(counts) @ self.weights + self.intercept
         return found
+
+    def weighed(self, counts: "Counts") -> Any:
+        """The rows that the regression reads."""
+        from scipy.sparse import hstack
+        from sklearn.feature_extraction.text import TfidfTransformer
+
+        *texts, shapes = counts
+        rows = []
+        for part, idf in zip(texts, self.idf, strict=True):
+            weigh = TfidfTransformer(sublinear_tf=True)
+            weigh.idf_ = idf
+            rows.append(weigh.transform(part))
+        # A shape of unit variance would drown n-grams, whose rows have unit length as a whole.
+        rows.append(shapes.multiply(SHAPE_WEIGHT / self.scale))
+        return hstack(rows).tocsr()
+
+
+def counted(texts: Sequence[str]) -> "Counts":
+    """Hashed words and pairs of words, hashed character pieces, and shapes: a row a text each."""
+    from scipy.sparse import csr_matrix
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    fixed: dict[str, Any] = {"alternate_sign": False, "norm": None, "lowercase": False}
+    words = HashingVectorizer(
+        n_features=FEATURES, ngram_range=(1, 2), tokenizer=tokens, token_pattern=None, **fixed
+    )
+    pieces = HashingVectorizer(n_features=FEATURES, ngram_range=(2, 4), analyzer="char_wb", **fixed)
+    read = [text[:CHARACTERS] for text in texts]
+    return [
+        words.transform(read),
+        pieces.transform(read),
+        csr_matrix([shape(text) for text in texts]),
+    ]
+
+
+class LinearClassifier:
+    """Logistic regression on word and character n-grams (tf-idf) and the shape of a turn.
+
+    What depends on labels or on how often something is said is fitted on the training texts alone.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._counts = counted(texts)
+
+    def scores(self, train: "Ints", simulated: "Bools", asked: "Ints") -> "Floats":
+        """Log odds of being simulated."""
+        model = LinearModel.fit([part[train] for part in self._counts], simulated)
+        return model.log_odds([part[asked] for part in self._counts])
 
 
 def shape(text: str) -> list[float]:

@@ -1,0 +1,96 @@
+"""Which of several drawn turns is taken: the one that a person might have typed.
+
+A model that predicts people well still draws turns that betray it: too many questions, sentences too
+neatly ended. A classifier that has learned to tell its turns from people's knows by how much, and a
+turn that is taken with a chance in proportion to the odds of being a person's is distributed as
+people's are, as far as the classifier can tell (sampling-importance-resampling, Rubin 1987; with a
+discriminator's odds, Azadi et al. 2019). Whether a user leaves is not decided here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from zipfile import BadZipFile
+
+from usersim.errors import InputError
+from usersim.fidelity.classifiers import LinearModel, counted
+from usersim.files import whole_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PARTS = ("first", "later")
+"""Openers and later turns differ too much for one model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What tells people's turns from a user model's own, for openers and for later turns."""
+
+    first: LinearModel
+    later: LinearModel
+
+    def ranked(self, texts: Sequence[str], opens: bool, seed: int) -> list[int]:
+        """Places of the texts in an order drawn by their odds; the first is the one to take.
+
+        Draws without replacement by the largest of log odds plus Gumbel noise: the same seed gives
+        the same order.
+        """
+        import numpy as np
+
+        if len(texts) < 2:
+            return list(range(len(texts)))
+        noise = np.random.default_rng(seed).gumbel(size=len(texts))
+        model = self.first if opens else self.later
+        order: list[int] = np.argsort(-(model.log_odds(counted(texts)) + noise)).tolist()
+        return order
+
+    def write(self, path: Path) -> None:
+        """Keep it as plain arrays (npz), whole or not at all."""
+        import numpy as np
+
+        arrays = {
+            f"{part}_{name}": array
+            for part in PARTS
+            for name, array in _arrays(getattr(self, part)).items()
+        }
+        with whole_file(path) as draft, draft.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `write` left. Raises InputError when there is none or it is something else."""
+        import numpy as np
+
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                models = [_model(part, arrays) for part in PARTS]
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            raise InputError(
+                f"{path} is no learned likeness ({error}): `realchat learn-likeness` makes one, and"
+                " simulate.candidates=1 takes turns as they are drawn"
+            ) from error
+        return cls(*models)
+
+
+def _arrays(model: LinearModel) -> "dict[str, NDArray[np.float32]]":
+    import numpy as np
+
+    words, pieces = model.idf
+    table = {
+        "words": words,
+        "pieces": pieces,
+        "scale": model.scale,
+        "weights": model.weights,
+        "intercept": np.array([model.intercept]),
+    }
+    return {name: array.astype(np.float32) for name, array in table.items()}
+
+
+def _model(part: str, arrays: "dict[str, NDArray[np.float32]]") -> LinearModel:
+    words, pieces, scale, weights = (
+        arrays[f"{part}_{name}"].astype("float64") for name in ("words", "pieces", "scale", "weights")
+    )
+    return LinearModel((words, pieces), scale, weights, float(arrays[f"{part}_intercept"][0]))
