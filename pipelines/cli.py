@@ -138,7 +138,7 @@ def do(
     from pipelines.stage_process import carry_out
 
     recipe, run = opened(options, overrides)
-    stages = [stage_named(name) for name in names or recipe.stages]
+    stages = [stage_named(name) for name in names] or recipe.planned
     carry_out(stages, recipe, run, say, stage_named(redo) if redo else None)
     return run
 

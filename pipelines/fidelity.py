@@ -239,7 +239,7 @@ class Work:
         few = min(number, self._options.limit)
         settings, spec, assistant = speaking(self._model, few, self._options.assistant)
         if told:
-            settings = settings.model_copy(update={"end_bias": 0.0})
+            settings = settings.model_copy(update={"end_bias": 0.0, "candidates": 1})
             if spec.kind == "vllm":
                 spec = spec.model_copy(update={"model": user, "name": ""})
         folder = work_folder(self._options.out)

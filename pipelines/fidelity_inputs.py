@@ -194,8 +194,11 @@ def speaking(
     from usersim.engines import EngineSpec
 
     settings = calibrated(model.recipe.simulate, EngineSpec(model=str(model.checkpoint)))
+    likeness = settings.likeness or str(model.run.likeness if model.run else "")
     settings = settings.model_copy(
         update={
+            "likeness": likeness,
+            "candidates": settings.candidates if Path(likeness).is_file() else 1,
             "conversations": conversations,
             "extended_at": (),
             "given": (),

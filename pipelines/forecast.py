@@ -209,10 +209,12 @@ def _talk(
             new = heard + manner.overhead
             while generator.random() < manner.refused:  # and heard by nobody
                 said.append(Said(role, min(most, round(manner.refused_tokens)), new, True))
-            length = manner.median * math.exp(manner.sigma * generator.standard_normal())
-            tokens = min(most, max(1, round(length)))
-            said.append(Said(role, tokens, new))
-            heard = tokens
+            candidates = recipe.simulate.candidates if role == "user" else 1
+            drawn = generator.standard_normal(candidates)
+            lengths = (manner.median * math.exp(manner.sigma * z) for z in drawn)
+            *others, heard = (min(most, max(1, round(length))) for length in lengths)
+            said += [Said(role, tokens, new, True) for tokens in others]
+            said.append(Said(role, heard, new))
     if rounds < recipe.simulate.max_rounds:
         said.append(Said("user", 1, heard + habits.user.overhead))  # the empty turn: leaving
     return said

@@ -24,7 +24,7 @@ from usersim.checkpoints import EMBEDDED
 from usersim.conversation import Role
 from usersim.errors import InputError
 from usersim.journal import Attempt
-from usersim.outcome import LEFT, Record, records
+from usersim.outcome import LEFT, PASSED_OVER, Record, records
 
 JOURNALS_READ = 20  # of a run: some thousand conversations tell how long turns are
 GIB = 1 << 30
@@ -159,7 +159,7 @@ def _said(attempt: Attempt) -> Said:
 
 
 def _habits(found: Sequence[Record], source: str) -> Habits:
-    attempts = [a for record in found for a in record.attempts if a.reason != LEFT]
+    attempts = [a for r in found for a in r.attempts if a.reason not in (LEFT, PASSED_OVER)]
     if not attempts:
         raise InputError(f"{source} hold no turn to measure")
     rounds = Counter(len(record.published) // 2 for record in found)
@@ -223,7 +223,7 @@ def _sigma(lengths: Sequence[int], median: float) -> float:
 
 def _bytes(root: Path, figures: Mapping[str, Any]) -> Bytes:
     told = figures["tokens"]["user"] + figures["tokens"]["assistant"]
-    written = told + figures["tokens_refused"]
+    written = told + figures["tokens_refused"] + figures.get("tokens_passed_over", 0)
     if not told:
         return Bytes()
     journal = sum(p.stat().st_size for p in (root / "journal").glob("part-*.sqlite"))

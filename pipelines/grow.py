@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from pipelines.recipe import Recipe, differences
+from pipelines.nested import differences
+from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import stage_named
 from usersim.audit import ReadJournal

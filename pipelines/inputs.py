@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipelines.recipe import Recipe, flat, without
+from pipelines.nested import flat, part_of, without
+from pipelines.recipe import Recipe
 from pipelines.stage_table import Stage
 from usersim.errors import InputError
 from usersim.files import fingerprint
@@ -26,10 +27,10 @@ def inputs_of(stage: Stage, recipe: Recipe, user_model: Path) -> dict[str, Path]
     `user_model` is where the run's own UserGPT stands, which conversations are made of.
     """
     table = without(recipe.to_table(), stage.pace)
-    named = {key: table[key] for key in stage.tables}
+    named = {key: part_of(table, key) for key in stage.tables}
     named["models"] = {key: table["models"][key] for key in stage.models}
     found = {key: Path(value).expanduser() for key, value in flat(named) if _is_path(value)}
-    if "train_user" in stage.after and recipe.after(stage):
+    if "train_user" in (before.name for before in recipe.after(stage)):
         found["the run's UserGPT"] = user_model
     return {key: path for key, path in found.items() if path.exists()}
 

@@ -23,11 +23,13 @@ from assistant.train import AssistantSettings
 from pipelines.corpus import CorpusSettings
 from pipelines.curate_settings import CurateSettings
 from pipelines.gate import GateSettings
+from pipelines.nested import copied, part_of, without, yaml_inline
 from pipelines.stage_table import ORDINARY, STAGES, Stage, stage_named
 from usersim.adapters import FOLDER as ADAPTER
 from usersim.engines import EngineSpec
 from usersim.errors import InputError
 from usersim.files import fingerprint
+from usersim.learn_likeness import LikenessSettings
 from usersim.people import IngestSettings
 from usersim.plan import SimulateSettings
 from usersim.settings import Settings
@@ -75,6 +77,7 @@ class Recipe(Settings):
     ingest: IngestSettings = IngestSettings()
     train_user: TrainSettings = TrainSettings()
     engines: Engines = Engines()
+    likeness: LikenessSettings = LikenessSettings()
     simulate: SimulateSettings = SimulateSettings()
     curate: CurateSettings = CurateSettings()
     gate: GateSettings = GateSettings()
@@ -127,10 +130,25 @@ class Recipe(Settings):
 
     def after(self, stage: Stage) -> list[Stage]:
         """The stages that must be done first; a UserGPT from elsewhere needs no training."""
-        given = stage.name == "simulate" and (
-            self.engines.user.model or self.engines.user.kind != "vllm"
-        )
-        return [] if given else [stage_named(name) for name in stage.after]
+        user, not_needed = self.engines.user, set()
+        if user.model or user.kind != "vllm":
+            not_needed.add("train_user")
+        if not self.learns_likeness:
+            not_needed.add("learn_likeness")
+        return [stage_named(name) for name in stage.after if name not in not_needed]
+
+    @property
+    def planned(self) -> list[Stage]:
+        """What `realchat run` does: the stages that are named, and what one brings along."""
+        wanted = set(self.stages)
+        if self.learns_likeness and "simulate" in wanted:
+            wanted.add("learn_likeness")
+        return [stage for stage in STAGES if stage.name in wanted]
+
+    @property
+    def learns_likeness(self) -> bool:
+        """Whether user turns are chosen by a likeness that this run learns itself."""
+        return self.simulate.candidates > 1 and not self.simulate.likeness
 
     def user_engine(self, trained: Path, logs: Path) -> EngineSpec:
         """The engine of the user: the run's own UserGPT, unless the recipe names another."""
@@ -165,7 +183,7 @@ class Recipe(Settings):
 
     def fingerprint(self) -> str:
         """16 hex digits that change with anything that decides what comes out."""
-        table = without(self.to_table(), (key for stage in STAGES for key in stage.pace))
+        table = without(self.to_table(), {key for stage in STAGES for key in stage.pace})
         return fingerprint({key: table[key] for key in table if key not in UNPRINTED})
 
     def stage_fingerprint(self, stage: Stage) -> str:
@@ -182,23 +200,11 @@ class Recipe(Settings):
             {
                 "stage": stage.name,
                 "seed": self.seed,
-                "tables": {key: table[key] for key in stage.tables},
+                "tables": {key: part_of(table, key) for key in stage.tables},
                 "models": {key: table["models"][key] for key in stage.models},
                 "after": [self.stage_fingerprint(before) for before in self.after(stage)],
             }
         )
-
-
-def without(table: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """A copy of nested tables that lacks the dotted keys."""
-    result = _copied(table)
-    for key in keys:
-        *parents, last = key.split(".")
-        place = result
-        for parent in parents:
-            place = place[parent]
-        del place[last]  # a key that is not there is a mistake in the stage table
-    return result
 
 
 UNPRINTED = ("name", "stages", "expected_seconds", "gate")  # they do not change what a stage makes
@@ -238,7 +244,7 @@ def overridden(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, 
 
     Raises InputError for an override without `=`, with a broken value, or under a plain value.
     """
-    result = _copied(table)
+    result = copied(table)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
@@ -247,16 +253,6 @@ def overridden(table: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, 
             )
         _put(result, key.strip(), _override_value(override, text))
     return result
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Readable lines `key: old -> new` of the values in which two recipes differ."""
-    before, after = dict(flat(old)), dict(flat(new))
-    return [
-        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
-        for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key) or (key in before) != (key in after)
-    ]
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -309,14 +305,10 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
     table[last] = value
 
 
-def _copied(value: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copied(v) if isinstance(v, dict) else v for k, v in value.items()}
-
-
 def _with_seed(recipe: type[Recipe], table: dict[str, Any]) -> dict[str, Any]:
     """Give the recipe's seed to the tables that have a seed field and were given none."""
     seed = table.get("seed", recipe.model_fields["seed"].default)
-    result = _copied(table)
+    result = copied(table)
     if not isinstance(seed, int):
         return result  # refused where it stands, once
     for key in recipe.model_fields:
@@ -372,23 +364,3 @@ def _places(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         table = _table_in(field.annotation)
         if table is not None:
             yield from _places(table, f"{prefix}{key}.")
-
-
-def flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested tables with their dotted keys."""
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + str(key), value
-
-
-def _shown(flat: Mapping[str, Any], key: str) -> str:
-    return yaml_inline(flat[key]) if key in flat else "(not set)"
-
-
-def yaml_inline(value: Any) -> str:
-    """A value as it would stand in a recipe, on one line of at most 60 characters."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
-    text = text.removesuffix("...\n").strip()
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from pipelines.inputs import Contents, changed, identified, inputs_of
 from pipelines.machine import machine, versions
-from pipelines.recipe import Recipe, differences, read_yaml
+from pipelines.nested import differences
+from pipelines.recipe import Recipe, read_yaml
 from pipelines.stage_table import STAGES, Stage, downstream
 from usersim.errors import InputError, WorldError
 from usersim.files import file_hash, fingerprint, read_json, write_json, write_text
@@ -46,6 +47,7 @@ class RunFolder:
         self.root = root
         self.people = root / "people"
         self.user_model = root / "models" / "user"
+        self.likeness = root / "models" / "likeness.npz"
         self.assistant_model = root / "models" / "assistant"
         self.journal = root / "journal"
         self.conversations = root / "conversations"

@@ -16,7 +16,7 @@ class Stage:
     after: tuple[str, ...] = ()
     """Stages that must be done first."""
     tables: tuple[str, ...] = ()
-    """Tables of the recipe that decide what comes out."""
+    """Tables of the recipe, or dotted parts of them, that decide what comes out."""
     models: tuple[str, ...] = ()
     """Keys of the recipe's `models` that decide what comes out."""
     pace: tuple[str, ...] = ()
@@ -26,6 +26,8 @@ class Stage:
     outputs: tuple[str, ...] = ()
     """Files and folders that the stage makes; removed before the stage is done anew."""
     trains: bool = False
+    asks: bool = False
+    """Whether it opens an engine, which wants a GPU where there is one."""
     resumes: bool = False
     """Whether the stage goes on from its own outputs after an interruption."""
 
@@ -68,10 +70,21 @@ STAGES: tuple[Stage, ...] = (
         trains=True,
     ),
     Stage(
+        name="learn_likeness",
+        title="what tells UserGPT's turns from people's, to choose among candidates by",
+        figures="likeness",
+        after=("ingest", "train_user"),
+        tables=("likeness", "simulate.user_sampling", "engines.user"),
+        pace=tuple(f"engines.user.{key}" for key in _ENGINE),
+        outputs=("models/likeness.npz",),
+        asks=True,
+        optional=True,
+    ),
+    Stage(
         name="simulate",
         title="UserGPT and the assistant talk",
         figures="simulate",
-        after=("train_user",),
+        after=("train_user", "learn_likeness"),
         tables=("simulate", "engines"),
         models=("assistant",),
         pace=(*(f"simulate.{key}" for key in _PATIENCE), *(f"engines.{key}" for key in _HARDWARE)),

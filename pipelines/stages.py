@@ -40,6 +40,20 @@ def train_user(recipe: Recipe, run: RunFolder) -> Figures:
     )
 
 
+def learn_likeness(recipe: Recipe, run: RunFolder) -> Figures:
+    """What tells this UserGPT's turns from people's."""
+    from usersim.learn_likeness import learn_likeness
+
+    return learn_likeness(
+        recipe.likeness,
+        recipe.simulate.user_sampling,
+        recipe.user_engine(run.user_model, run.logs),
+        run.people,
+        run.likeness,
+        recipe.seed,
+    )
+
+
 def simulate(recipe: Recipe, run: RunFolder) -> Figures:
     """Conversations between UserGPT and the assistant."""
     from usersim.simulate import simulate
@@ -53,8 +67,11 @@ def simulation(
     """What `usersim.simulate.simulate` is given, in its order, wherever the engines run."""
     user = recipe.user_engine(run.user_model, run.logs)
     keep_cast(recipe, run)
+    settings = calibrated(recipe.simulate, user)
+    if recipe.learns_likeness:
+        settings = settings.model_copy(update={"likeness": str(run.likeness)})
     return (
-        calibrated(recipe.simulate, user),
+        settings,
         user,
         recipe.assistant_engine(run.logs),
         run.root,
@@ -141,6 +158,7 @@ def report(recipe: Recipe, run: RunFolder) -> Figures:
 WORK: dict[str, Callable[[Recipe, RunFolder], Figures]] = {
     "ingest": ingest,
     "train_user": train_user,
+    "learn_likeness": learn_likeness,
     "simulate": simulate,
     "curate": curate,
     "corpus": corpus,

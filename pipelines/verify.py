@@ -100,10 +100,11 @@ class _Proof:
 
     def _stages(self) -> Check:
         check, done, missing = Check("stages"), [], []
+        planned = self._recipe.planned
         for stage in STAGES:
             mark = self._run.mark(stage)
             if mark is None:
-                missing += [stage.verb] if stage.name in self._recipe.stages else []
+                missing += [stage.verb] if stage in planned else []
                 continue
             self._look_at_mark(stage, mark, check)
             done.append(stage.verb)
@@ -185,7 +186,7 @@ class _Proof:
         files = [p for f in PUBLISHED for p in (self._run.root / f).rglob("*") if p.is_file()]
         if not path.is_file():
             check.found = "none yet"
-            if all(self._run.mark(stage_named(name)) for name in self._recipe.stages):
+            if all(map(self._run.mark, self._recipe.planned)):
                 check.problems.append(f"{path.name} is missing")
             return check
         table = read_json(path)

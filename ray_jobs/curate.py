@@ -36,14 +36,14 @@ class RayTasks:
     Raises WorldError when one is lost more often than `retries` times.
     """
 
-    def __init__(self, retries: int = 5) -> None:
-        self.retries = retries
+    def __init__(self, retries: int = 5, gpus: float = 0.0) -> None:
+        self.retries, self.gpus = retries, gpus
 
     def __call__(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
         """The results, in the tasks' order."""
         import ray
 
-        remote = ray.remote(max_retries=self.retries, num_cpus=1)(_done)
+        remote = ray.remote(max_retries=self.retries, num_cpus=1, num_gpus=self.gpus)(_done)
         most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting: deque[Any] = deque()
         try:

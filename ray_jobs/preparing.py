@@ -12,14 +12,14 @@ from pipelines.stages import WORK, check_ready, perform
 from ray_jobs.curate import RayTasks
 from ray_jobs.training import Processes, on_nodes
 
-PREPARED = ("ingest", "train_user")
+PREPARED = ("ingest", "train_user", "learn_likeness")
 
 
 def prepare(recipe: Recipe, run: RunFolder, stage: Stage) -> None:
-    """Do `ingest` and `train-user`, as far as `stage` needs them and they are missing.
+    """Do what `stage` needs of PREPARED, as far as it is missing.
 
-    Training takes GPUs where the cluster has any. Raises InputError when another stage is missing,
-    and what the stages raise.
+    Training takes GPUs where the cluster has any, and so does what asks an engine. Raises
+    InputError when another stage is missing, and what the stages raise.
     """
     import ray
 
@@ -30,13 +30,16 @@ def prepare(recipe: Recipe, run: RunFolder, stage: Stage) -> None:
         prepare(recipe, run, needed)
         say(f"{needed.verb}: {needed.title}")
         each = Processes(cpu_only=not ray.cluster_resources().get("GPU"))
-        work = partial(on_nodes, each=each) if needed.trains else in_a_task
+        if needed.trains:
+            work = partial(on_nodes, each=each)
+        else:
+            work = partial(in_a_task, gpus=float(needed.asks and not each.cpu_only))
         perform(needed, recipe, run, partial(work, stage=needed))
 
 
-def in_a_task(recipe: Recipe, run: RunFolder, stage: Stage) -> dict[str, Any]:
-    """The stage's figures, made by a process on whichever node has a CPU free."""
-    (figures,) = RayTasks()(_stage_there, [(stage.name, recipe.to_table(), str(run.root))])
+def in_a_task(recipe: Recipe, run: RunFolder, stage: Stage, gpus: float) -> dict[str, Any]:
+    """The stage's figures, made by a process on whichever node has a CPU, and those GPUs, free."""
+    (figures,) = RayTasks(gpus=gpus)(_stage_there, [(stage.name, recipe.to_table(), str(run.root))])
     return figures
 
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -27,10 +27,6 @@ from usersim.progress import track
 from usersim.rows import ViewSettings
 from usersim.settings import Settings
 from usersim.train import pick, read_people
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 IN_FLIGHT = 96
 """Turns asked for at once: more than an engine has slots."""
@@ -71,7 +67,7 @@ def learn_likeness(
     persons = pick(train, settings.people_turns, seed)
     chat = _chat_of(user)
     later = [each for c in persons for each in contexts(c, chat)][: settings.people_turns]
-    asked = {
+    asked: dict[str, list[list[Message]]] = {
         "first": [[] for _ in range(settings.turns)],
         "later": [context for context, _ in later[: settings.turns]],
     }

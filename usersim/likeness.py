@@ -1,10 +1,10 @@
 """Which of several drawn turns is taken: the one that a person might have typed.
 
-A model that predicts people well still draws turns that betray it: too many questions, sentences too
-neatly ended. A classifier that has learned to tell its turns from people's knows by how much, and a
-turn that is taken with a chance in proportion to the odds of being a person's is distributed as
-people's are, as far as the classifier can tell (sampling-importance-resampling, Rubin 1987; with a
-discriminator's odds, Azadi et al. 2019). Whether a user leaves is not decided here.
+A model that predicts people well still draws turns that betray it: too many questions, sentences
+too neatly ended. A classifier that has learned to tell its turns from people's knows by how much,
+and a turn that is taken with a chance in proportion to the odds of being a person's is distributed
+as people's are, as far as the classifier can tell (sampling-importance-resampling, Rubin 1987; with
+a discriminator's odds, Azadi et al. 2019). Whether a user leaves is not decided here.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Likeness:
             for name, array in _arrays(getattr(self, part)).items()
         }
         with whole_file(path) as draft, draft.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -67,7 +67,7 @@ class Likeness:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 models = [_model(part, arrays) for part in PARTS]
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise InputError(
                 f"{path} is no learned likeness ({error}): `realchat learn-likeness` makes one, and"
                 " simulate.candidates=1 takes turns as they are drawn"
@@ -90,7 +90,8 @@ def _arrays(model: LinearModel) -> "dict[str, NDArray[np.float32]]":
 
 
 def _model(part: str, arrays: "dict[str, NDArray[np.float32]]") -> LinearModel:
-    words, pieces, scale, weights = (
-        arrays[f"{part}_{name}"].astype("float64") for name in ("words", "pieces", "scale", "weights")
+    names = ("words", "pieces", "scale", "weights", "intercept")
+    words, pieces, scale, weights, intercept = (
+        arrays[f"{part}_{name}"].astype("float64") for name in names
     )
-    return LinearModel((words, pieces), scale, weights, float(arrays[f"{part}_intercept"][0]))
+    return LinearModel((words, pieces), scale, weights, float(intercept[0]))

@@ -157,16 +157,17 @@ class Tally:
             self._count(attempt)
 
     def _count(self, attempt: Attempt) -> None:
-        counts, refused = self.counts, not attempt.accepted and attempt.reason != LEFT
-        counts["tokens/refused" if refused else f"tokens/{attempt.role}"] += (
-            attempt.completion_tokens
-        )
+        counts, passed_over = self.counts, attempt.reason == PASSED_OVER
+        refused = not attempt.accepted and not passed_over and attempt.reason != LEFT
+        spent = "passed_over" if passed_over else "refused" if refused else attempt.role
+        counts[f"tokens/{spent}"] += attempt.completion_tokens
+        counts["candidates_passed_over"] += passed_over
         for kind in ("prompt", "cached", "completion"):
             counts[f"usage/{attempt.role}/{kind}"] += getattr(attempt, f"{kind}_tokens")
         if refused:
             counts[f"guards/{attempt.role}:{attempt.reason}"] += 1
             counts["opener_retries"] += attempt.position == 0
-        elif attempt.role == "assistant" and attempt.finish == "length":
+        elif not passed_over and attempt.role == "assistant" and attempt.finish == "length":
             counts["truncated_answers"] += 1
 
     def figures(self, spent: Spent) -> dict[str, Any]:
@@ -187,6 +188,8 @@ class Tally:
             "rounds": {str(n): rounds[n] for n in sorted(rounds)},
             "tokens": {role: counts[f"tokens/{role}"] for role in roles},
             "tokens_refused": counts["tokens/refused"],
+            "tokens_passed_over": counts["tokens/passed_over"],
+            "candidates_passed_over": counts["candidates_passed_over"],
             "tokens_per_s": {role: counts[f"tokens/{role}"] / seconds for role in roles},
             "prompt_tokens": prompt,
             "cached_tokens": cached,

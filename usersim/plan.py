@@ -68,8 +68,8 @@ class SimulateSettings(Settings):
         1,
         ge=1,
         le=64,
-        description="user turns drawn at once, of which one is taken by how likely a person typed it"
-        " (stage learn_likeness); 1: a turn is taken as it is drawn",
+        description="user turns drawn at once, of which one is taken by how likely a person typed"
+        " it (stage learn_likeness); 1: a turn is taken as it is drawn",
     )
     likeness: str = Field("", description="file of a learned likeness; empty: the run's own")
     end_bias: float = Field(

@@ -52,7 +52,7 @@ class _Scene:
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.done = 0
+        self.done = self.asked = 0
         self.differences: list[Difference] = []
 
     @property
@@ -61,9 +61,21 @@ class _Scene:
         attempts = self.record.attempts
         return attempts[self.done] if self.done < len(attempts) else None
 
-    def differs(self, kind: Kind, before: str, after: str) -> None:
-        """Note that the attempt to come is not what it was."""
-        then = self.next or next(reversed(self.record.attempts), None)
+    def ask(self) -> Attempt | None:
+        """The recorded answer to the next question; candidates for a turn are asked for at once."""
+        attempts = self.record.attempts
+        then = attempts[self.asked] if self.asked < len(attempts) else None
+        self.asked += then is not None
+        return then
+
+    @property
+    def candidates(self) -> list[Attempt]:
+        """What was asked for and not judged yet."""
+        return self.record.attempts[self.done : self.asked]
+
+    def differs(self, kind: Kind, before: str, after: str, then: Attempt | None = None) -> None:
+        """Note that an attempt, by default the one to come, is not what it was."""
+        then = then or self.next or next(reversed(self.record.attempts), None)
         position, attempt = (then.position, then.attempt) if then else (0, 0)
         role: Role = then.role if then else "user"
         self.differences.append(Difference(kind, position, attempt, role, before, after))
@@ -84,13 +96,13 @@ class _Prompted:
         return self._engine.context_tokens
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        then = self._scene.next
+        then = self._scene.ask()
         if then is None:
             return await self._beyond(messages, sampling)
         try:
             now = await self._engine.complete(messages, sampling)
         except DeterministicError as error:
-            self._scene.differs("said", then.text, f"({error.reason}: {error})")
+            self._scene.differs("said", then.text, f"({error.reason}: {error})", then)
         else:
             self._compare(then, now)
         return Completion(
@@ -116,12 +128,12 @@ class _Prompted:
     def _compare(self, then: Attempt, now: Completion) -> None:
         if now.prompt_tokens != then.prompt_tokens:
             tokens = f"{then.prompt_tokens} tokens", f"{now.prompt_tokens} tokens"
-            self._scene.differs("heard", *tokens)
+            self._scene.differs("heard", *tokens, then)
         elif (now.text.strip(), now.finish_reason) != (then.text, then.finish):
             before, after = then.text, now.text.strip()
             if before == after:
                 before, after = f"{before} ({then.finish})", f"{after} ({now.finish_reason})"
-            self._scene.differs("said", before, after)
+            self._scene.differs("said", before, after, then)
 
     async def close(self) -> None:
         """The engine is its owner's to close."""
@@ -150,8 +162,8 @@ class _Openers:
         self._scene = scene
 
     def offer(self, key: str, text: str) -> str | None:
-        then = self._scene.next
-        return "another" if then and then.reason == "near_duplicate_opener" else None
+        refused = {a.text for a in self._scene.candidates if a.reason == "near_duplicate_opener"}
+        return "another" if text.strip() in refused else None
 
 
 async def reenact(

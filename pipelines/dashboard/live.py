@@ -138,7 +138,7 @@ class Watch:
             )
             refusals = db.execute(
                 "SELECT role || ': ' || reason, count(*) FROM attempt"
-                " WHERE reason <> '' AND reason <> 'left' GROUP BY 1"
+                " WHERE reason NOT IN ('', 'left', 'passed_over') GROUP BY 1"
             )
             refused = Counter({str(k): n for k, n in refusals})
             accepted, begun = db.execute(

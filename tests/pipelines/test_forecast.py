@@ -99,6 +99,22 @@ def rounds_of(*overrides):
     return [sum(s.role == "assistant" and not s.refused for s in t) for t in talks]
 
 
+def test_candidates_are_written_and_one_of_them_is_heard():
+    talks = {
+        n: draw(Recipe.load(SHIPPED, [f"simulate.candidates={n}"]), DEMO, 2000) for n in (1, 4)
+    }
+    turns, stand = (
+        {
+            n: sum(s.role == "user" and s.refused in kinds for talk in each for s in talk)
+            for n, each in talks.items()
+        }
+        for kinds in ((True, False), (False,))
+    )
+    assert stand[4] == pytest.approx(stand[1], rel=0.05)
+    # Whoever is refused, 17 in 100, is refused once more often or less; leaving is asked for once.
+    assert turns[4] - turns[1] == pytest.approx(3 * stand[1], rel=0.2)
+
+
 def test_nobody_leaves_before_the_recipe_lets_them():
     asked = rounds_of("simulate.min_rounds=4", "simulate.max_rounds=6")
     assert set(asked) == {4, 5, 6}

@@ -5,7 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.recipe import DEFAULT, SHIPPED, Recipe, differences, overridden
+from pipelines.nested import differences
+from pipelines.recipe import DEFAULT, SHIPPED, Recipe, overridden
 from pipelines.stage_table import STAGES, downstream, stage_named
 from usersim.errors import InputError
 

@@ -9,7 +9,9 @@ from pipelines.run_folder import RunFolder
 from pipelines.stage_table import STAGES, stage_named
 from usersim.errors import InputError, WorldError
 
-INGEST, TRAIN_USER, SIMULATE, CURATE = (stage_named(s.name) for s in STAGES[:4])
+INGEST, TRAIN_USER, SIMULATE, CURATE = map(
+    stage_named, ("ingest", "train_user", "simulate", "curate")
+)
 REPORT = stage_named("report")
 
 
