@@ -6,30 +6,39 @@
 
 Shards are judged one by one, on as many processes (or Ray workers) as there are; deduplication
 compares their traces on disk; then each shard is written without what goes. Memory holds what each
-worker's shard takes, and of all rows the verdicts and the user sides. What is interrupted goes on
-after the last whole shard.
+worker's shard takes, and of all rows numbers only (docs/scale.md): verdicts and texts stay on disk.
+What is interrupted goes on after the last whole shard.
 """
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipelines.balance import BalanceSettings, surplus
-from pipelines.curate_figures import BALANCE, Drop, Judged, Place, figures_of, with_judge
+from pipelines.curate_figures import Drop, Tally, figures_of, with_judge
 from pipelines.curate_settings import CurateSettings
-from pipelines.dedup import duplicates_of
-from pipelines.judge_shards import ShardJudging, judge_of
+from pipelines.dedup import duplicates_among
+from pipelines.dedup_index import kept_earlier
+from pipelines.judge_shards import Row, ShardJudging, judge_of, verdict_schema
 from pipelines.llm_judge import ask_judge
-from pipelines.realism import most_tellable
+from pipelines.near import Likeness, alike_share
+from pipelines.portrait import ALIKE
 from pipelines.spread import Spread, here
-from usersim.conversation import Conversation, Rejection, conversation_schema
+from pipelines.surplus import Between, surplus_of, tellable_of
+from pipelines.traces import Part
+from usersim.conversation import Conversation, Rejection, conversation_schema, rejection_schema
 from usersim.errors import InputError
-from usersim.files import read_conversations, write_conversations, write_rejections, write_table
+from usersim.files import growing_table, write_conversations
 from usersim.progress import track
+from usersim.shingling import Shingling
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 
 def curate(
@@ -74,14 +83,16 @@ class Curation:
         """
         shards = _shards(self.conversations)
         num_rows = [_num_rows(path) for path in shards]
-        work = spread or here(len(shards), sum(num_rows))
         told = self._ask_judge(shards)
         tasks = [self._judging(number, path, told) for number, path in enumerate(shards)]
-        judged = _judge_all(tasks, num_rows, work)
-        dropped = self._dropped(tasks, judged, work)
-        num_kept = self._write(tasks, judged, dropped)
+        with nullcontext(spread) if spread else here(len(shards), sum(num_rows)) as work:
+            tally = Tally(self.settings.memory, mended=_judge_all(tasks, num_rows, work))
+            passed = [task.passed() for task in tasks]
+            kept, gone = self._sifted(tasks, passed, work)
+            duplicates = self._duplicates(tasks, kept, work)
+        num_kept = self._write(tasks, [len(each) for each in passed], gone, tally)
         judge = judge_of(self.settings.model_dump_json(), self.people, tasks[0].scores)
-        figures = figures_of(judged, num_kept, judge.witnesses, rates)
+        figures = figures_of(tally, num_kept, duplicates, judge.witnesses, rates)
         return with_judge(figures, told) if told else figures
 
     def _ask_judge(self, shards: Sequence[Path]) -> dict[str, Any]:
@@ -107,37 +118,74 @@ class Curation:
         """Beside `curated`, not in it: a stage that begins anew clears that."""
         return self.curated.with_name(f"{self.curated.name}.work")
 
-    def _dropped(
-        self, tasks: Sequence[ShardJudging], judged: Judged, spread: Spread
-    ) -> dict[Place, Drop]:
-        """What goes of what the rules let pass: duplicates, then what is too much of."""
-        places = list(judged.members)
-        duplicates = duplicates_of([task.part for task in tasks], self.settings.dedup, spread)
-        dropped = {places[i]: Drop.for_duplicate(found) for i, found in duplicates.items()}
-        dropped |= _surplus(judged, dropped, self.settings.balance, self.people)
-        share = self.settings.balance.drop_most_tellable
-        if not share:
-            return dropped
-        left = {p: c for p, c in _passed(tasks, judged) if p not in dropped}
-        told = most_tellable(list(left.values()), _known(self.people), share)
-        return dropped | {
-            place: Drop(BALANCE, "tellable", f"log odds of being simulated: {told[c.id]:.2f}")
-            for place, c in left.items()
-            if c.id in told
-        }
+    def _sifted(
+        self,
+        tasks: Sequence[ShardJudging],
+        passed: "Sequence[NDArray[np.bool_]]",
+        spread: Spread,
+    ) -> "tuple[NDArray[np.bool_], list[Between]]":
+        """What stays of what the rules let pass, by place, and why the rest goes.
+
+        Duplicates go first, then what is too much of. A place is a conversation's number when the
+        shards are laid end to end.
+        """
+        import numpy as np
+
+        dedup, balance = self.settings.dedup, self.settings.balance
+        old = kept_earlier(dedup.against, dedup.shape)
+        before = sum(part.num_rows for part in old)
+        kept, parts = np.concatenate([np.ones(before, dtype=bool), *passed]), _parts(tasks)
+        found = duplicates_among([*old, *parts], dedup, spread, kept)
+        kept[found.places] = False
+        kept = kept[before:]
+
+        def duplicates(start: int, stop: int) -> dict[int, Drop]:
+            drops = found.between(start + before, stop + before)
+            return {place - before: Drop.for_duplicate(each) for place, each in drops.items()}
+
+        gone, surplus = surplus_of(tasks, np.flatnonzero(kept), self.settings, self.people, spread)
+        kept[gone] = False
+        share = balance.drop_most_tellable
+        gone, tellable = tellable_of(tasks, np.flatnonzero(kept), share, self.people)
+        kept[gone] = False
+        return kept, [duplicates, surplus, tellable]
+
+    def _duplicates(
+        self, tasks: Sequence[ShardJudging], kept: "NDArray[np.bool_]", spread: Spread
+    ) -> dict[str, float | None]:
+        """The share of conversations whose user side is alike to another's, before and after."""
+        import numpy as np
+
+        alike = Likeness("user_side", ALIKE, 0.0, Shingling(self.settings.dedup.shingle_words))
+        sides = {"before": np.ones_like(kept), "after": kept}
+        parts = _parts(tasks)
+        return {name: alike_share(parts, alike, side, spread) for name, side in sides.items()}
 
     def _write(
-        self, tasks: Sequence[ShardJudging], judged: Judged, dropped: Mapping[Place, Drop]
+        self,
+        tasks: Sequence[ShardJudging],
+        sizes: Sequence[int],
+        gone: Sequence[Between],
+        tally: Tally,
     ) -> int:
-        """Write everything; returns how many are kept."""
-        num_kept, places = 0, iter(list(judged.members))
-        for task in tasks:
-            kept = list(_kept(_placed(task, places), dropped, judged))
-            write_conversations(self.curated / task.path.name, kept)
-            num_kept += len(kept)
-        _write_verdicts(self.curated / "verdicts" / "verdicts.parquet", judged)
-        rejections = (judged.rejected[place] for place in sorted(judged.rejected))
-        write_rejections(self.rejected, rejections)
+        """Write everything, shard by shard, and count it; returns how many are kept."""
+        num_kept, start, schema = 0, 0, _verdict_table()
+        verdicts = self.curated / "verdicts" / "verdicts.parquet"
+        with (
+            track("curated", total=len(tasks), unit="shards") as bar,
+            growing_table(verdicts, schema) as add_verdicts,
+            growing_table(self.rejected, rejection_schema()) as add_rejected,
+        ):
+            for task, size in zip(tasks, sizes, strict=True):
+                drops: dict[int, Drop] = {}
+                for between in gone:
+                    drops |= between(start, start + size)
+                sorted_ = _Sorted.of(task, drops, start, tally)
+                write_conversations(self.curated / task.path.name, sorted_.kept)
+                add_verdicts(sorted_.verdicts)
+                add_rejected(map(asdict, sorted_.rejected))
+                num_kept, start = num_kept + len(sorted_.kept), start + size
+                bar.advance()
         written = {self.curated / task.path.name for task in tasks}
         for stale in set(self.curated.glob("part-*.parquet")) - written:
             stale.unlink()
@@ -171,81 +219,62 @@ def _num_rows(path: Path) -> int:
     return int(num_rows)
 
 
-def _judge_all(tasks: Sequence[ShardJudging], num_rows: Sequence[int], spread: Spread) -> Judged:
-    judged = Judged()
+def _judge_all(
+    tasks: Sequence[ShardJudging], num_rows: Sequence[int], spread: Spread
+) -> Counter[str]:
+    """What was mended, by kind."""
+    mended = Counter[str]()
     with track("curate", total=sum(num_rows), unit="conversations") as bar:
         for rows, found in zip(num_rows, spread(ShardJudging.judge, tasks), strict=True):
-            judged.add(found)
+            mended += found
             bar.advance(rows)
-            bar.note(f"{len(judged.rejected)} rejected by the filters")
-    return judged
+    return mended
 
 
-def _placed(task: ShardJudging, places: Iterator[Place]) -> Iterator[tuple[Place, Conversation]]:
-    """What passed the rules of one shard; `places` goes on where the shard before it ended."""
-    passed = read_conversations(task.part.texts)
-    return zip(islice(places, len(passed)), passed, strict=True)
+def _parts(tasks: Sequence[ShardJudging]) -> list[Part]:
+    return [task.part for task in tasks]
 
 
-def _passed(tasks: Sequence[ShardJudging], judged: Judged) -> Iterator[tuple[Place, Conversation]]:
-    """What passed the rules, of all shards."""
-    places = iter(list(judged.members))
-    return (pair for task in tasks for pair in _placed(task, places))
+@dataclass(slots=True)
+class _Sorted:
+    """A shard's rows: what is kept, what is not, and every verdict."""
+
+    kept: list[Conversation]
+    rejected: list[Rejection]
+    verdicts: list[Row]
+
+    @classmethod
+    def of(
+        cls, task: ShardJudging, drops: Mapping[int, Drop], start: int, tally: Tally
+    ) -> "_Sorted":
+        """Each row of a shard whose first place is `start`, counted as well."""
+        found, place = cls([], [], []), start
+        conversations = iter(task.conversations())
+        for row in task.verdicts():
+            drop = Drop(row["stage"], row["reason"], row["detail"]) if row["reason"] else None
+            if row["is_conversation"]:
+                drop, place = drop or drops.get(place), place + 1
+                found._enter(row, next(conversations), drop)
+            elif drop:
+                why = (drop.stage, drop.reason, drop.detail)
+                found.rejected.append(Rejection(row["id"], *why, row["record"]))
+            tally.add(row, drop)
+        return found
+
+    def _enter(self, row: Row, conversation: Conversation, drop: Drop | None) -> None:
+        self.verdicts.append(row | {"dropped_for": drop.reason if drop else None})
+        if drop is None:
+            self.kept.append(conversation)
+            return
+        if twin := drop.duplicate:
+            told = {"duplicate_of": twin.kept_id, "cluster": twin.cluster}
+            self.verdicts[-1] |= told | {"similarity": twin.similarity}
+        self.rejected.append(Rejection.of(conversation, drop.stage, drop.reason, drop.detail))
 
 
-def _kept(
-    passed: Iterable[tuple[Place, Conversation]], dropped: Mapping[Place, Drop], judged: Judged
-) -> Iterator[Conversation]:
-    """The conversations of a shard that stay; the dropped ones join the rejected."""
-    for place, conversation in passed:
-        if drop := dropped.get(place):
-            if twin := drop.duplicate:
-                told = {"duplicate_of": twin.kept_id, "cluster": twin.cluster}
-                judged.verdicts[place] |= told | {"similarity": twin.similarity}
-            judged.rejected[place] = Rejection.of(
-                conversation, drop.stage, drop.reason, drop.detail
-            )
-        else:
-            yield conversation
-
-
-def _known(people: Path | None) -> list[Conversation]:
-    """The training people of the run; none where UserGPT came from elsewhere."""
-    train = people / "train.parquet" if people else None
-    return read_conversations(train) if train and train.is_file() else []
-
-
-def _surplus(
-    judged: Judged, dropped: dict[Place, Drop], settings: BalanceSettings, people: Path | None
-) -> dict[Place, Drop]:
-    """What balance drops of what is neither bad nor a duplicate."""
-    left = [place for place in judged.members if place not in dropped]
-    rounds: Counter[int] = Counter()
-    if settings.rounds == "as_people":
-        rounds.update(c.num_rounds for c in _known(people))
-    found = surplus([judged.members[place] for place in left], settings, rounds)
-    return {left[i]: Drop(BALANCE, gone.reason, gone.detail) for i, gone in found.items()}
-
-
-_SCORES = ("quality", "toxicity", "judge_score", "similarity")
-_NAMES = ("judge_outcome", "judge_reason", "duplicate_of", "cluster")
-
-
-def _write_verdicts(path: Path, judged: Judged) -> None:
+def _verdict_table() -> "pa.Schema":
     import pyarrow as pa
 
-    text, texts = pa.string(), pa.list_(pa.string())
-    columns = [("id", text), ("dropped_for", text), ("failed", texts), ("tags", texts)]
-    schema = pa.schema(
-        [
-            *columns,
-            ("language", text),
-            ("language_probability", pa.float64()),
-            ("verbatim_words", pa.int64()),
-            *((name, pa.float64()) for name in _SCORES),
-            *((name, text) for name in _NAMES),
-        ]
-    )
-    rejected = {place: rejection.reason for place, rejection in judged.rejected.items()}
-    rows = [row | {"dropped_for": rejected.get(p)} for p, row in judged.verdicts.items()]
-    write_table(path, pa.Table.from_pylist(rows, schema=schema))
+    text = pa.string()
+    columns = [("dropped_for", text), ("duplicate_of", text), ("cluster", text)]
+    return pa.schema([*verdict_schema(), *pa.schema([*columns, ("similarity", pa.float64())])])

@@ -35,8 +35,8 @@ class DecontaminationSettings(Settings):
 
     benchmarks: tuple[str, ...] = Field(
         (),
-        description="names (mt-bench, alpaca-eval, arena-hard), hub:OWNER/NAME/FILE, or files "
-        "(JSON, JSONL, Parquet, text)",
+        description="names (mt-bench, vicuna-bench, alpaca-eval, arena-hard), hub:OWNER/NAME/FILE, "
+        "or files (JSON, JSONL, Parquet, CSV, text)",
     )
     ngram: int = Field(13, ge=8, le=13, description="consecutive words that give a question away")
     max_edit_share: float = Field(

@@ -6,22 +6,21 @@ side, then with the fewest faults, then the smallest id, and a record is dropped
 one that it truly resembles, never for resembling something dropped.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pipelines.dedup_index import kept_earlier
-from pipelines.near import Likeness, Loadable, near_pairs
+from pipelines.near import Likeness, Loadable, joined, near_pairs, parts_at
 from pipelines.semantic import SemanticSettings, semantic_pairs
 from pipelines.spread import Spread, in_turn
-from pipelines.traces import UNITS, Traces, TraceShape
+from pipelines.traces import ALWAYS, UNITS, Traces, TraceShape
 from usersim.conversation import Conversation
-from usersim.neardup import Alike, Pair, clusters
+from usersim.neardup import Alike
 from usersim.settings import Settings
 from usersim.shingling import Shingling
 
@@ -95,8 +94,9 @@ class DedupSettings(Settings):
     @property
     def shape(self) -> TraceShape:
         """What must be remembered of each conversation."""
-        num_perm = {each.unit: each.banding.num_perm for each in self.likenesses}
-        return TraceShape(Shingling(self.shingle_words), num_perm, self.semantic)
+        compared = {each.unit for each in self.likenesses}
+        units = tuple(unit for unit in UNITS if unit in compared or unit in ALWAYS)
+        return TraceShape(Shingling(self.shingle_words), units, self.semantic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +122,6 @@ class Candidate:
     conversation: Conversation
     faults: int = 0
 
-    @classmethod
-    def of(cls, conversation: Conversation, faults: int = 0) -> "Candidate":
-        """The candidate that stands for a conversation."""
-        return cls(conversation, faults)
-
-
-Match = tuple[int, float]
-"""Rank of a kept row, and the similarity to it."""
 
 EXACT_REASONS = ("duplicate_id", "exact_duplicate", "same_opener")
 NEAR_REASONS = {
@@ -139,83 +131,46 @@ NEAR_REASONS = {
     "dialogue": "near_duplicate_dialogue",
 }
 SEMANTIC_REASON = "semantic_duplicate"
+REASONS = (*EXACT_REASONS, *NEAR_REASONS.values(), SEMANTIC_REASON)
 
 
-class Test(Protocol):
-    """One way to be alike, over rows that are visited by rank."""
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """The rows that go, in columns: 33 bytes each, and the ids of those that they name.
 
-    def match(self, rank: int) -> Match | None:
-        """The kept row for which this one must go, or None."""
-        ...
+    A place is a row's number when the parts are laid end to end.
+    """
 
-    def keep(self, rank: int) -> None:
-        """Take note that this one stays."""
-        ...
+    places: "NDArray[np.int64]"
+    """Sorted."""
+    reasons: "NDArray[np.int8]"
+    """Positions in REASONS."""
+    similarities: "NDArray[np.float64]"
+    kept: "NDArray[np.int64]"
+    """Place of the kept row that each resembles."""
+    clusters: "NDArray[np.int64]"
+    """Place of the best row of each one's cluster."""
+    named: "NDArray[np.int64]"
+    """The places that `kept` and `clusters` hold, each once."""
+    ids: "pa.Array"
+    """Theirs."""
 
-
-class Repeats:
-    """Alike when the groups are equal; the first `allowed(rank)` of a group stay."""
-
-    def __init__(self, groups: "NDArray[np.int64]", allowed: Callable[[int], int]) -> None:
-        self._groups, self._allowed = groups, allowed
-        self._kept: dict[int, list[int]] = defaultdict(list)
-
-    def match(self, rank: int) -> Match | None:
-        """The first of the kept ones, when there are as many as may be."""
-        kept = self._kept[int(self._groups[rank])]
-        return (kept[0], 1.0) if len(kept) >= self._allowed(rank) else None
-
-    def keep(self, rank: int) -> None:
-        """Count this one."""
-        self._kept[int(self._groups[rank])].append(rank)
-
-
-class NearDuplicates:
-    """Alike when their groups are one, or a verified pair."""
-
-    def __init__(self, groups: "NDArray[np.int64]", alike: Alike) -> None:
-        self._groups = groups
-        self._alike: dict[int, dict[int, float]] = defaultdict(dict)
-        for (left, right), score in zip(alike.pairs.tolist(), alike.jaccard.tolist(), strict=True):
-            self._alike[left][right] = self._alike[right][left] = score
-        self._kept: dict[int, int] = {}
-
-    def match(self, rank: int) -> Match | None:
-        """The most similar of the kept ones; between equals the best one."""
-        group = int(self._groups[rank])
-        if group in self._kept:
-            return self._kept[group], 1.0
-        near = self._alike.get(group, {})
-        kept = [(self._kept[other], score) for other, score in near.items() if other in self._kept]
-        return min(kept, key=lambda match: (-match[1], match[0]), default=None)
-
-    def keep(self, rank: int) -> None:
-        """Let this one stand for its group."""
-        self._kept.setdefault(int(self._groups[rank]), rank)
-
-
-@dataclass(slots=True)
-class _Visit:
-    """The rows by rank, what is asked of each, and which rows there is anything to ask of."""
-
-    tests: dict[str, Test]
-    concerned: "NDArray[np.bool_]"
-    edges: list[tuple[int, int]]
-
-    def dropped(self, is_old: "NDArray[np.bool_]") -> dict[int, tuple[str, Match]]:
-        """Reason and match of every rank that goes."""
+    def between(self, start: int, stop: int) -> dict[int, Duplicate]:
+        """Those at the places from `start` to before `stop`, by place."""
         import numpy as np
 
-        found: dict[int, tuple[str, Match]] = {}
-        for rank in np.flatnonzero(self.concerned).tolist():
-            matches = ((reason, test.match(rank)) for reason, test in self.tests.items())
-            reason, match = next(((r, m) for r, m in matches if m), ("", None))
-            if match and not is_old[rank]:
-                found[rank] = (reason, match)
-                continue
-            for test in self.tests.values():
-                test.keep(rank)
-        return found
+        low, high = np.searchsorted(self.places, [start, stop])
+        part = slice(low, high)
+        kept, clusters = (
+            self.ids.take(np.searchsorted(self.named, column[part])).to_pylist()
+            for column in (self.kept, self.clusters)
+        )
+        columns = (self.places[part].tolist(), self.reasons[part].tolist(), kept)
+        rows = zip(*columns, self.similarities[part].tolist(), clusters, strict=True)
+        return {
+            place: Duplicate(REASONS[reason], kept_id, similarity, cluster)
+            for place, reason, kept_id, similarity, cluster in rows
+        }
 
 
 def deduplicate(
@@ -228,81 +183,124 @@ def deduplicate(
     """
     conversations = [candidate.conversation for candidate in candidates]
     own = Traces.of(conversations, [c.faults for c in candidates], settings.shape)
-    return duplicates_of([own], settings, spread)
-
-
-def duplicates_of(
-    parts: Sequence[Loadable], settings: DedupSettings, spread: Spread = in_turn
-) -> dict[int, Duplicate]:
-    """The duplicates among the rows of parts and of what was kept earlier, by place in `parts`.
-
-    Raises InputError when a path of `settings.against` cannot be read.
-    """
     old = kept_earlier(settings.against, settings.shape)
-    before = sum(len(part.load()) for part in old)
-    found = duplicates_among([*old, *parts], settings, spread)
+    before = sum(part.num_rows for part in old)
+    found = duplicates_among([*old, own], settings, spread).between(before, before + len(own))
     return {place - before: duplicate for place, duplicate in found.items()}
 
 
 def duplicates_among(
-    parts: Sequence[Loadable], settings: DedupSettings, spread: Spread = in_turn
-) -> dict[int, Duplicate]:
-    """The duplicates among the rows of parts, by place; every other row is kept.
-
-    A place is a row's number when the parts are laid end to end. Rows are visited best first, those
-    kept earlier before all; one goes when any test finds a kept one that it is alike to, and the
-    first such test (in the order of EXACT_REASONS and NEAR_REASONS) names the reason. A chain
-    a-b-c, in which a and c are not alike, so keeps a and c if a is the best.
-
-    Memory: about 150 bytes a row, besides the signatures, which stay on disk, and two bands' keys.
-    """
-    table, is_old = _joined(parts)
-    order = _by_rank(table, is_old)
-    ranked, is_old = table.take(order), is_old[order]
-    visit = _visit(parts, ranked, order, settings, spread)
-    dropped = visit.dropped(is_old)
-    names = _clusters([*visit.edges, *((match[0], rank) for rank, (_, match) in dropped.items())])
-    ids = ranked["id"]
-    return {
-        int(order[rank]): Duplicate(
-            reason, ids[match[0]].as_py(), match[1], ids[names[rank]].as_py()
-        )
-        for rank, (reason, match) in dropped.items()
-    }
-
-
-def _visit(
     parts: Sequence[Loadable],
-    ranked: "pa.Table",
-    order: "NDArray[np.int64]",
     settings: DedupSettings,
-    spread: Spread,
-) -> _Visit:
+    spread: Spread = in_turn,
+    among: "NDArray[np.bool_] | None" = None,
+) -> Duplicates:
+    """The duplicates among the rows of parts, or among those at the places `among`.
+
+    Rows are visited best first, those kept earlier before all; one goes when any test finds a kept
+    one that it is alike to, and the first such test (in the order of REASONS) names the reason. A
+    chain a-b-c, in which a and c are not alike, so keeps a and c if a is the best.
+
+    Memory, besides the signatures, which stay on disk: some 90 bytes a row, while rows are ranked
+    and while a band's keys are sorted, and 100 bytes a row that anything resembles.
+    """
     import numpy as np
 
-    everything = np.ones(len(order), dtype=bool)
-    is_long = ranked["opener_words"].to_numpy() > settings.short_opener_words
-    several = np.where(is_long, 1, settings.max_short_openers)
-    exact = {
-        "id": ranked["id"].combine_chunks().dictionary_encode().indices.to_numpy(),
-        "user_side": ranked["user_side"].to_numpy(),
-        "opener": ranked["opener"].to_numpy(),
-    }
-    groups = {name: _groups(values, everything) for name, values in exact.items()}
-    allowed: list[Callable[[int], int]] = [lambda _: 1, lambda _: 1, lambda r: int(several[r])]
-    visit = _Visit({}, _repeated(groups.values()), [])
-    for reason, group, each in zip(EXACT_REASONS, groups.values(), allowed, strict=True):
-        visit.tests[reason] = Repeats(group, each)
-    for reason, unit, pairs_of in _searches(parts, settings):
-        may = is_long if unit in ("opener", "first_round") else everything
-        group = _groups(ranked[unit].to_numpy(), may)
-        own = np.flatnonzero((group == np.arange(len(group))) & may)
-        found = pairs_of(order[own], spread)
-        alike = Alike(own[found.pairs], found.jaccard)
-        visit.tests[reason] = NearDuplicates(group, alike)
-        visit.concerned |= np.isin(group, alike.pairs) | _repeated([group])
-        visit.edges += map(tuple, alike.pairs.tolist())
-    return visit
+    is_old = np.concatenate([np.full(part.num_rows, part.is_old) for part in parts])
+    order = _by_rank(parts, is_old, among)
+    rows = _Rows.of(parts, order, settings, spread)
+    tests, matches, scores = rows.visited(is_old[order[rows.ranks]])
+    gone = np.flatnonzero(tests >= 0)
+    best = _best_alike(len(rows.ranks), rows.edges, np.column_stack([gone, matches[gone]]))
+    places = order[rows.ranks]
+    gone = gone[np.argsort(places[gone])]
+    reasons = np.array([REASONS.index(name) for name in rows.reasons], dtype=np.int8)[tests[gone]]
+    kept, clusters = places[matches[gone]], places[best[gone]]
+    named = np.union1d(kept, clusters)
+    return Duplicates(
+        places[gone], reasons, scores[gone], kept, clusters, named, _ids(parts, named)
+    )
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows that may be alike to another, in the order of their ranks, and to whom they are."""
+
+    ranks: "NDArray[np.int64]"
+    reasons: list[str]
+    """What the tests are called, the first one first."""
+    groups: "NDArray[np.int32]"
+    """By test and row: the best row that it repeats, or itself."""
+    alike: list[Alike]
+    """By test: pairs of rows."""
+    allowed: "NDArray[np.int32]"
+    """By test and row: how many of its group may stay."""
+
+    @classmethod
+    def of(
+        cls,
+        parts: Sequence[Loadable],
+        order: "NDArray[np.int64]",
+        settings: DedupSettings,
+        spread: Spread,
+    ) -> "_Rows":
+        import numpy as np
+
+        is_long = joined(parts, "opener_words")[order] > settings.short_opener_words
+        groups: dict[str, NDArray[np.int32]] = {}
+        found: dict[str, Alike] = {}
+        for reason, name in zip(EXACT_REASONS, ("id_hash", "user_side", "opener"), strict=True):
+            groups[reason] = _groups(joined(parts, name)[order])
+        for reason, unit, pairs_of in _searches(parts, settings):
+            may = is_long if unit in ("opener", "first_round") else None
+            groups[reason] = _groups(joined(parts, unit)[order], may)
+            own = groups[reason] == np.arange(len(order))
+            own = np.flatnonzero(own if may is None else own & may)
+            pairs = pairs_of(order[own], spread)
+            found[reason] = Alike(own[pairs.pairs], pairs.jaccard)
+        concerned = np.zeros(len(order), dtype=bool)
+        for reason, group in groups.items():
+            concerned |= np.bincount(group, minlength=len(group))[group] > 1
+            if reason in found:
+                concerned |= np.isin(group, found[reason].pairs)
+        ranks = np.flatnonzero(concerned)
+        none = Alike(np.empty((0, 2), dtype=np.int64), np.empty(0))
+        alike = [found.get(reason, none) for reason in groups]
+        alike = [Alike(np.searchsorted(ranks, a.pairs), a.jaccard) for a in alike]
+        held = np.array([np.searchsorted(ranks, g[ranks]) for g in groups.values()], dtype=np.int32)
+        allowed = np.ones_like(held)
+        allowed[2, ~is_long[ranks]] = settings.max_short_openers
+        return cls(ranks, list(groups), held, alike, allowed)
+
+    @property
+    def edges(self) -> "NDArray[np.int64]":
+        """Pairs of rows that any test found alike."""
+        import numpy as np
+
+        return np.concatenate([alike.pairs for alike in self.alike])
+
+    def visited(
+        self, stays: "NDArray[np.bool_]"
+    ) -> "tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.float64]]":
+        """Of each row the test for which it goes (-1: none), the kept one, and the similarity."""
+        import numpy as np
+
+        from pipelines.dedup_kernel import visit
+
+        size = len(self.ranks)
+        starts, first = np.empty((len(self.alike), size + 1), dtype=np.int64), 0
+        others, scores = [], []
+        for test, alike in enumerate(self.alike):
+            left = np.concatenate([alike.pairs[:, 0], alike.pairs[:, 1]])
+            order = np.argsort(left, kind="stable")
+            starts[test] = first + np.searchsorted(left[order], np.arange(size + 1))
+            others.append(np.concatenate([alike.pairs[:, 1], alike.pairs[:, 0]])[order])
+            scores.append(np.tile(alike.jaccard, 2)[order])
+            first += len(left)
+        near = starts, np.concatenate(others), np.concatenate(scores)
+        told = np.empty(size, np.int8), np.zeros(size, np.int32), np.zeros(size)
+        visit(self.groups, self.allowed, stays, near, told)
+        return told
 
 
 Search = Callable[["NDArray[np.int64]", Spread], Alike]
@@ -320,20 +318,17 @@ def _searches(
         yield SEMANTIC_REASON, settings.semantic.unit, search
 
 
-def _joined(parts: Sequence[Loadable]) -> "tuple[pa.Table, NDArray[np.bool_]]":
-    """The tables of all parts end to end, and which rows were kept earlier."""
-    import numpy as np
-    import pyarrow as pa
-
-    loaded = [part.load() for part in parts]
-    is_old = [np.full(len(traces), traces.is_old) for traces in loaded]
-    return pa.concat_tables([traces.table for traces in loaded]), np.concatenate(is_old)
-
-
-def _by_rank(table: "pa.Table", is_old: "NDArray[np.bool_]") -> "NDArray[np.int64]":
+def _by_rank(
+    parts: Sequence[Loadable], is_old: "NDArray[np.bool_]", among: "NDArray[np.bool_] | None"
+) -> "NDArray[np.int64]":
     """Places, the best first: kept earlier, longest user side, fewest faults, id, record."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    names = ("user_side_words", "faults", "id", "record")
+    table = pa.table(
+        {name: _column(parts, name) for name in names} | {"old": is_old.astype("int8")}
+    )
     keys = [
         ("old", "descending"),
         ("user_side_words", "descending"),
@@ -341,36 +336,61 @@ def _by_rank(table: "pa.Table", is_old: "NDArray[np.bool_]") -> "NDArray[np.int6
         ("id", "ascending"),
         ("record", "ascending"),
     ]
-    order: NDArray[np.int64] = pc.sort_indices(
-        table.append_column("old", [is_old.astype("int8")]), sort_keys=keys
-    ).to_numpy()
-    return order.astype("int64")
+    order: NDArray[np.int64] = pc.sort_indices(table, sort_keys=keys).to_numpy().astype("int64")
+    return order if among is None else order[among[order]]
 
 
-def _groups(values: "NDArray[np.int64]", may: "NDArray[np.bool_]") -> "NDArray[np.int64]":
+def _column(parts: Sequence[Loadable], name: str) -> "pa.ChunkedArray":
+    import pyarrow as pa
+
+    chunks = [chunk for part in parts for chunk in part.column(name).chunks]
+    return pa.chunked_array(chunks, type=parts[0].column(name).type)
+
+
+def _ids(parts: Sequence[Loadable], places: "NDArray[np.int64]") -> "pa.Array":
+    """The ids at sorted places."""
+    import pyarrow as pa
+
+    found = [part.column("id").take(rows) for part, rows in parts_at(parts, places)]
+    chunks = [chunk for column in found for chunk in column.chunks]
+    return pa.chunked_array(chunks, type=pa.string()).combine_chunks()
+
+
+def groups_alike(
+    parts: Sequence[Loadable], likeness: Likeness, places: "NDArray[np.int64]", spread: Spread
+) -> "NDArray[np.int64]":
+    """For each of some places the position of the first one that it is alike to, if by others."""
+    import numpy as np
+
+    groups = _groups(joined(parts, likeness.unit)[places])
+    own = np.flatnonzero(groups == np.arange(len(groups)))
+    pairs = near_pairs(parts, likeness, places[own], spread).pairs
+    found: NDArray[np.int64] = own[_best_alike(len(own), pairs)[np.searchsorted(own, groups)]]
+    return found
+
+
+def _groups(
+    values: "NDArray[np.int64]", may: "NDArray[np.bool_] | None" = None
+) -> "NDArray[np.int32]":
     """For each rank the best one with the same value; its own for those that may not be alike."""
     import numpy as np
 
-    groups, members = np.arange(len(values)), np.flatnonzero(may)
+    groups = np.arange(len(values), dtype=np.int32)
+    members = groups if may is None else np.flatnonzero(may)
     _, first, inverse = np.unique(values[members], return_index=True, return_inverse=True)
     groups[members] = members[first[inverse]]
     return groups
 
 
-def _repeated(groups: "Iterable[NDArray[np.int64]]") -> "NDArray[np.bool_]":
-    """Which ranks share a group with another one."""
+def _best_alike(size: int, *edges: "NDArray[np.int64]") -> "NDArray[np.int64]":
+    """The first row of each row's connected component."""
     import numpy as np
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
 
-    found: NDArray[np.bool_] = np.logical_or.reduce(
-        [np.bincount(group, minlength=len(group))[group] > 1 for group in groups]
-    )
+    left, right = np.concatenate(edges).T
+    graph = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), shape=(size, size))
+    _, labels = connected_components(graph, directed=False)
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    found: NDArray[np.int64] = first[inverse]
     return found
-
-
-def _clusters(edges: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """The best rank of each rank's connected component."""
-    involved = sorted({rank for edge in edges for rank in edge})
-    at = {rank: i for i, rank in enumerate(involved)}
-    pairs = (Pair(at[left], at[right], 1.0) for left, right in edges)
-    components = clusters(len(involved), pairs)
-    return {involved[i]: involved[group[0]] for group in components for i in group}

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.spread import Spread
-from pipelines.traces import UNITS, USER_PART, Traces, Turns
+from pipelines.traces import NUM_PERM, UNITS, USER_PART, Turns
 from usersim.neardup import BUCKET, Alike, Banding, pairs_of_keys, unpacked
 from usersim.shingling import Shingling
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
 
-PAIRS_AT_ONCE = 50_000  # verified by one task: bounds the texts in memory
+PAIRS_AT_ONCE = 2_000  # verified by one task: bounds the texts in memory
+CANDIDATES = 4_000_000  # pairs that wait to be verified: bounds them to 32 MB
 
 
 class Loadable(Protocol):
@@ -30,8 +32,18 @@ class Loadable(Protocol):
         """Gives the turns of some rows."""
         ...
 
-    def load(self) -> Traces:
-        """All of its traces."""
+    @property
+    def num_rows(self) -> int:
+        """How many rows it has."""
+        ...
+
+    @property
+    def is_old(self) -> bool:
+        """Whether its rows were kept earlier."""
+        ...
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        """A column of its table."""
         ...
 
     def matrix(self, unit: str) -> "NDArray[Any]":
@@ -88,12 +100,12 @@ class _Doubtful:
         """Their Jaccard similarities; 0 where the user's parts differ too much."""
         import numpy as np
 
-        likely = np.flatnonzero(self._agreements() >= self._least())
+        likely = np.flatnonzero(self._may_reach())
         found = np.zeros(len(self.pairs), dtype=np.float64)
         if len(likely):
             involved, local = np.unique(self.pairs[likely], return_inverse=True)
             pairs = local.reshape(-1, 2)
-            held = parts_at(self.parts, self.likeness.unit, involved)
+            held = parts_at(self.parts, involved)
             turns = [each for part, rows in held for each in part.turns(rows.tolist())]
             found[likely] = self._similarities(turns, self.likeness.unit, pairs)
             if part := USER_PART.get(self.likeness.unit):
@@ -110,21 +122,20 @@ class _Doubtful:
         scores: NDArray[np.float64] = kernel.jaccards((sets.values, sets.starts, sets.sizes), pairs)
         return scores
 
-    def _agreements(self) -> "NDArray[np.int64]":
+    def _may_reach(self) -> "NDArray[np.bool_]":
+        """Whether signatures agree in no less than six standard deviations below what is expected.
+
+        Expected at the threshold, that is: it loses one pair in 10^9.
+        """
         import numpy as np
 
         from usersim import shingle_kernel as kernel
 
         involved, local = np.unique(self.pairs, return_inverse=True)
-        unit = self.likeness.unit
-        rows = [part.matrix(unit)[at] for part, at in parts_at(self.parts, unit, involved)]
+        unit, threshold = self.likeness.unit, self.likeness.threshold
+        rows = [part.matrix(unit)[at] for part, at in parts_at(self.parts, involved)]
         found: NDArray[np.int64] = kernel.agreements(np.concatenate(rows), local.reshape(-1, 2))
-        return found
-
-    def _least(self) -> float:
-        """Six standard deviations below what is expected at the threshold: one pair in 10^9."""
-        size, threshold = self.likeness.banding.num_perm, self.likeness.threshold
-        return size * threshold - 6.0 * math.sqrt(size * threshold * (1 - threshold))
+        return found >= NUM_PERM * threshold - 6 * math.sqrt(NUM_PERM * threshold * (1 - threshold))
 
 
 def near_pairs(
@@ -136,29 +147,84 @@ def near_pairs(
     """
     import numpy as np
 
+    packed, scores = np.empty(0, dtype=np.uint64), np.empty(0)
+    for some, how_much in _verified(parts, likeness, places, spread):
+        packed, first = np.unique(np.concatenate([packed, some]), return_index=True)
+        scores = np.concatenate([scores, how_much])[first]
+    return Alike(unpacked(packed), scores)
+
+
+def alike_share(
+    parts: Sequence[Loadable], likeness: Likeness, among: "NDArray[np.bool_]", spread: Spread
+) -> float | None:
+    """Share of the rows at the places `among` that are alike to another of them; None without any.
+
+    Memory: 40 bytes a row. Of a row that is known to be alike no further pair is verified.
+    """
+    import numpy as np
+
+    places = np.flatnonzero(among)
+    if not len(places):
+        return None
+    contents = joined(parts, likeness.unit)[places]
+    _, first, inverse, counts = np.unique(
+        contents, return_index=True, return_inverse=True, return_counts=True
+    )
+    alike = counts > 1
+    for packed, _ in _verified(parts, likeness, places[first], spread, alike):
+        alike[unpacked(packed).ravel()] = True
+    return round(float(alike[inverse].mean()), 4)
+
+
+def _verified(
+    parts: Sequence[Loadable],
+    likeness: Likeness,
+    places: "NDArray[np.int64]",
+    spread: Spread,
+    settled: "NDArray[np.bool_] | None" = None,
+) -> "Iterator[tuple[NDArray[np.uint64], NDArray[np.float64]]]":
+    """Packed verified pairs of positions in `places`, and their similarities, in portions.
+
+    Several portions may hold the same pair. Pairs of two positions that are `settled` are left out.
+    """
+    import numpy as np
+
     banding = likeness.banding
     firsts = range(0, banding.num_perm, banding.rows)
     bands = [_Band(parts, likeness, first, places) for first in firsts]
-    packed = np.empty(0, dtype=np.uint64)
+    waiting, left = np.empty(0, dtype=np.uint64), len(bands)
     for found in spread(_Band.pairs, bands):
-        packed = np.union1d(packed, found)
-    pairs = unpacked(packed)
-    starts = range(0, len(pairs), PAIRS_AT_ONCE)
-    tasks = [_Doubtful(parts, likeness, places[pairs[s : s + PAIRS_AT_ONCE]]) for s in starts]
-    scores = np.concatenate([np.empty(0), *spread(_Doubtful.scores, tasks)])
-    reached = scores >= likeness.threshold
-    return Alike(pairs[reached], scores[reached])
+        waiting, left = np.union1d(waiting, found), left - 1
+        if left and len(waiting) < CANDIDATES:
+            continue
+        pairs = unpacked(waiting)
+        if settled is not None:
+            open_ = ~settled[pairs].all(axis=1)
+            waiting, pairs = waiting[open_], pairs[open_]
+        starts = range(0, len(pairs), PAIRS_AT_ONCE)
+        tasks = [_Doubtful(parts, likeness, places[pairs[s : s + PAIRS_AT_ONCE]]) for s in starts]
+        scores = np.concatenate([np.empty(0), *spread(_Doubtful.scores, tasks)])
+        reached = scores >= likeness.threshold
+        yield waiting[reached], scores[reached]
+        waiting = waiting[:0]
+
+
+def joined(parts: Sequence[Loadable], name: str) -> "NDArray[Any]":
+    """A column of numbers of all parts, end to end."""
+    import numpy as np
+
+    return np.concatenate([part.column(name).to_numpy() for part in parts])
 
 
 def parts_at(
-    parts: Sequence[Loadable], unit: str, places: "NDArray[np.int64]"
+    parts: Sequence[Loadable], places: "NDArray[np.int64]"
 ) -> "Iterator[tuple[Loadable, NDArray[np.int64]]]":
     """The parts that hold some sorted places, and which of their rows those are."""
     import numpy as np
 
     start = 0
     for part in parts:
-        stop = start + len(part.matrix(unit))
+        stop = start + part.num_rows
         low, high = np.searchsorted(places, [start, stop])
         if high > low:
             yield part, places[low:high] - start

@@ -4,17 +4,12 @@ Shares come from the verdicts, which every conversation has; duplicates are coun
 looser threshold than the one they were dropped at.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-from usersim.neardup import near_duplicate_pairs
-from usersim.shingling import Shingling
-
-if TYPE_CHECKING:
-    from pipelines.curate_figures import Judged, Place
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
 
 ALIKE = 0.5
-"""Jaccard similarity of two user sides (three-word runs) that counts as a duplicate here."""
+"""Jaccard similarity of two user sides (the recipe's shingles) that counts as a duplicate here."""
 GROUPS = {
     "role_confusion": ("transcript", "user_answers", "assistant_asks", "echo"),
     "refusals": ("refusal", "self_naming"),
@@ -27,47 +22,31 @@ GROUPS = {
     "slurs": ("slur", "toxic"),
 }
 """What the table shows, and the reasons that it is made of."""
+MASKED = "mended:"
+"""How the tags begin that tell what was masked."""
 
 
-def before_and_after(judged: "Judged") -> dict[str, dict[str, Any]]:
-    """`before` and `after`: `conversations`, `duplicates` and a share for each of GROUPS.
+@dataclass(slots=True)
+class Portrait:
+    """Counts of conversations; `marks` is how tags begin that tell personal data."""
 
-    And `personal_data`: what was masked counts before, what is left after.
-    """
-    everything = list(judged.verdicts)
-    kept = [place for place in everything if place not in judged.rejected]
-    return {
-        "before": _portrait(judged, everything, ("mended:", "personal")),
-        "after": _portrait(judged, kept, ("personal",)),
-    }
+    marks: tuple[str, ...] = ("personal",)
+    conversations: int = 0
+    found: Counter[str] = field(default_factory=Counter)
 
+    def add(self, verdict: dict[str, Any]) -> None:
+        """Count one more."""
+        self.conversations += 1
+        failed = set(verdict["failed"])
+        self.found.update(n for n, reasons in GROUPS.items() if not failed.isdisjoint(reasons))
+        tags = [tag for tag in verdict["tags"] if tag != f"{MASKED}encoding"]
+        personal = "personal" in failed or any(tag.startswith(self.marks) for tag in tags)
+        self.found["personal_data"] += personal
 
-def _portrait(
-    judged: "Judged", places: Sequence["Place"], marks: tuple[str, ...]
-) -> dict[str, Any]:
-    rows = [judged.verdicts[place] for place in places]
-    table: dict[str, Any] = {"conversations": len(rows)}
-    table["duplicates"] = duplicate_share([judged.sides[place] for place in places])
-    for name, reasons in GROUPS.items():
-        table[name] = _share(not set(reasons).isdisjoint(row["failed"]) for row in rows)
-    table["personal_data"] = _share(_personal(row, marks) for row in rows)
-    return table
+    def to_dict(self, duplicates: float | None) -> dict[str, Any]:
+        """`conversations`, `duplicates`, and a share for each of GROUPS and `personal_data`."""
+        shares = {name: self._share(self.found[name]) for name in (*GROUPS, "personal_data")}
+        return {"conversations": self.conversations, "duplicates": duplicates, **shares}
 
-
-def _personal(row: dict[str, Any], marks: tuple[str, ...]) -> bool:
-    tags = [tag for tag in row["tags"] if tag != "mended:encoding"]
-    return "personal" in row["failed"] or any(tag.startswith(marks) for tag in tags)
-
-
-def _share(found: Iterable[bool]) -> float | None:
-    values = list(found)
-    return round(sum(values) / len(values), 4) if values else None
-
-
-def duplicate_share(user_sides: Sequence[str]) -> float | None:
-    """Share of conversations whose user side is alike (ALIKE) to another's; None without any."""
-    if not user_sides:
-        return None
-    pairs = near_duplicate_pairs(user_sides, ALIKE, Shingling(3))
-    alike = {position for pair in pairs for position in (pair.left, pair.right)}
-    return round(len(alike) / len(user_sides), 4)
+    def _share(self, number: int) -> float | None:
+        return round(number / self.conversations, 4) if self.conversations else None

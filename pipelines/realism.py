@@ -21,6 +21,15 @@ FEWEST, MOST = 50, 20_000
 """Conversations below which nothing can be learned, and above which it would not fit in memory."""
 
 
+def check_fits(number: int) -> None:
+    """Raise InputError for more conversations than can be read at once."""
+    if number > MOST:
+        raise InputError(
+            f"curate.balance.drop_most_tellable reads at most {MOST:,} conversations, these are "
+            f"{number:,}: set it to 0"
+        )
+
+
 def most_tellable(
     simulated: Sequence[Conversation], people: Sequence[Conversation], share: float
 ) -> dict[str, float]:
@@ -29,11 +38,7 @@ def most_tellable(
     Nothing goes of fewer than FEWEST. The order does not matter. Raises InputError for more than
     MOST.
     """
-    if len(simulated) > MOST:
-        raise InputError(
-            f"curate.balance.drop_most_tellable reads at most {MOST:,} conversations, these are "
-            f"{len(simulated):,}: set it to 0"
-        )
+    check_fits(len(simulated))
     ordered = sorted(simulated, key=lambda c: (stable_hash(c.id), c.id))
     scores = tellable(ordered, people)
     if scores is None:

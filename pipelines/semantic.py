@@ -142,7 +142,7 @@ class _Block:
     def _held(self, places: "NDArray[np.int64]") -> "Iterator[NDArray[np.float32]]":
         from pipelines.near import parts_at
 
-        for part, rows in parts_at(self.parts, EMBEDDING, places):
+        for part, rows in parts_at(self.parts, places):
             matrix: Any = part.matrix(EMBEDDING)
             yield matrix[rows]
 

@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from usersim.errors import WorldError
 
@@ -27,32 +28,42 @@ def in_turn(work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[R
 
 
 class Processes:
-    """On several processes, each of which does one task at a time.
+    """On several processes, each of which does one task at a time; they start with the first task.
 
     Raises WorldError when one of them is killed; `work` that finds its results on disk and leaves
-    them loses nothing then.
+    them loses nothing then. To be closed: `with Processes(2) as spread`.
     """
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        # Spawned: a fork of a process that has threads (Arrow, fastText) may hang.
+        self._pool = ProcessPoolExecutor(number, mp_context=get_context("spawn"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def __call__(self, work: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """Start the processes, and stop them after the last result."""
-        # Spawned: a fork of a process that has threads (Arrow, fastText) may hang.
-        with ProcessPoolExecutor(self.number, mp_context=get_context("spawn")) as pool:
-            try:
-                yield from pool.map(work, tasks)
-            except BrokenProcessPool as error:
-                raise WorldError(
-                    "a worker process was killed (out of memory?): the same command goes on"
-                ) from error
+        """The results, in the tasks' order."""
+        try:
+            yield from self._pool.map(work, tasks)
+        except BrokenProcessPool as error:
+            raise WorldError(
+                "a worker process was killed (out of memory?): the same command goes on"
+            ) from error
 
 
-def here(num_tasks: int, num_rows: int) -> Spread:
+@contextmanager
+def here(num_tasks: int, num_rows: int) -> Iterator[Spread]:
     """All cores when there is enough to do, else this process: a process takes seconds to start."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     number = min(cores or 1, num_tasks)
-    return Processes(number) if number > 1 and num_rows >= ROWS_FOR_PROCESSES else in_turn
+    if number < 2 or num_rows < ROWS_FOR_PROCESSES:
+        yield in_turn
+        return
+    with Processes(number) as spread:
+        yield spread
 
 
 ROWS_FOR_PROCESSES = 20_000

@@ -1,9 +1,9 @@
 """What deduplication remembers of conversations: a row each, on disk, without the texts.
 
-A part is one Parquet file of conversations and, elsewhere, its traces: a table (ids, contents, what
-the keep rule looks at) and for each unit a matrix of MinHash signatures (`.npy`, memory-mapped when
-read, never unpickled). Traces of what a run kept lie in its `curated/index`: that is the index
-which later runs are deduplicated against.
+A part is one file of conversations and, elsewhere, its traces: a table (ids, contents, what the
+keep rule looks at), read column by column, and for each unit a matrix of MinHash signatures
+(`.npy`, memory-mapped when read, never unpickled). Traces of what a run kept lie in its
+`curated/index`: that is the index which later runs are deduplicated against.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.semantic import EMBEDDING, SemanticSettings, embed
 from usersim.conversation import Conversation
-from usersim.files import fingerprint, whole_file, write_table
+from usersim.files import column_at, fingerprint, num_rows_of, whole_file, write_table
 from usersim.shingling import Shingling
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ UNITS: dict[str, Callable[[Turns], str]] = {
 
 ALWAYS = ("opener", "user_side")  # exact repeats of these are always looked for
 SMALL = 4096  # bytes: such a matrix is read, a larger one mapped
+NUM_PERM = 128  # values of a signature: what every banding of `Banding.for_threshold` fits into
 
 USER_PART = {"first_round": "opener", "dialogue": "user_side"}
 """What the user said of a unit in which the assistant speaks too."""
@@ -52,26 +53,20 @@ class TraceShape:
     """Which units are sketched and how; traces of other shapes cannot be compared."""
 
     shingling: Shingling
-    num_perm: dict[str, int]
-    """Length of the signatures, by unit."""
+    units: tuple[str, ...] = ALWAYS
     semantic: SemanticSettings = field(default_factory=SemanticSettings)
 
     @property
     def print(self) -> str:
         """The same for traces that can be compared."""
-        told = ["traces 1", self.shingling.words, self.num_perm]
+        told = ["traces 2", self.shingling.words, NUM_PERM, self.units]
         embedded = [self.semantic.model, self.semantic.unit] if self.semantic.model else []
         return fingerprint(told + embedded)
 
     @property
-    def units(self) -> set[str]:
-        """The units whose contents are compared."""
-        return {*self.num_perm, *ALWAYS, *([self.semantic.unit] if self.semantic.model else [])}
-
-    @property
     def matrices(self) -> tuple[str, ...]:
         """Names of the matrices that such traces have."""
-        return (*self.num_perm, *([EMBEDDING] if self.semantic.model else []))
+        return (*self.units, *([EMBEDDING] if self.semantic.model else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ class Traces:
     """The traces of one part."""
 
     table: "pa.Table"
-    """`id`, `record`, `faults`, and for each unit `UNIT` (contents) and `UNIT_words`."""
+    """`id`, `id_hash`, `record`, `faults`, and for each unit `UNIT` (contents) and `UNIT_words`."""
     signatures: "dict[str, NDArray[Any]]"
     """By unit, one row a conversation; `embedding`, where it is asked: vectors of length one."""
     turns: Callable[[Sequence[int]], list[Turns]]
@@ -100,25 +95,32 @@ class Traces:
         turns: list[Turns] = [[(m.role, m.content) for m in c.turns] for c in conversations]
         columns: dict[str, Any] = {
             "id": pa.array([c.id for c in conversations], pa.string()),
+            "id_hash": pa.array([int(fingerprint(c.id), 16) for c in conversations], pa.uint64()),
             # Decides between two records of one id.
-            "record": pa.array([fingerprint(c.to_row()) for c in conversations], pa.string()),
+            "record": pa.array(
+                [int(fingerprint(c.to_row()), 16) for c in conversations], pa.uint64()
+            ),
             "faults": pa.array(faults, pa.int32()),
         }
         signatures: dict[str, NDArray[Any]] = {}
         for unit in (name for name in UNITS if name in shape.units):
             texts = [UNITS[unit](each) for each in turns]
-            sketches = shape.shingling.sketches(texts, shape.num_perm.get(unit, 1))
+            sketches = shape.shingling.sketches(texts, NUM_PERM)
             columns |= {unit: sketches.contents, f"{unit}_words": sketches.num_words}
-            if unit in shape.num_perm:
-                signatures[unit] = sketches.signatures
+            signatures[unit] = sketches.signatures
         if shape.semantic.model:
             said = [UNITS[shape.semantic.unit](each) for each in turns]
             signatures[EMBEDDING] = embed(said, shape.semantic.model)
         return cls(pa.table(columns), signatures, lambda rows: [turns[i] for i in rows])
 
-    def load(self) -> "Traces":
-        """Itself: what is in memory needs no reading."""
-        return self
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return len(self)
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        """A column of the table."""
+        return self.table[name]
 
     def matrix(self, unit: str) -> "NDArray[Any]":
         """The signatures of one unit."""
@@ -140,20 +142,26 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of conversations, and the stem of the names of its traces' files."""
+    """One file of conversations (Parquet, or Arrow that is mapped), and its traces' stem."""
 
     texts: Path
     stem: Path
-    units: tuple[str, ...]
     is_old: bool = False
 
-    def load(self) -> Traces:
-        """The traces, their signatures memory-mapped."""
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return num_rows_of(self._table)
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        """A column of the table, read alone."""
         import pyarrow.parquet as pq
 
-        table = pq.read_table(f"{self.stem}.parquet")
-        signatures = {unit: self.matrix(unit) for unit in self.units}
-        return Traces(table, signatures, self.turns, self.is_old)
+        return pq.read_table(self._table, columns=[name])[name]
+
+    @property
+    def _table(self) -> Path:
+        return Path(f"{self.stem}.parquet")
 
     def matrix(self, unit: str) -> "NDArray[Any]":
         """The signatures of one unit, memory-mapped; the table is not read."""
@@ -161,9 +169,7 @@ class Part:
 
     def turns(self, rows: Sequence[int]) -> list[Turns]:
         """The turns of some rows, read from the conversations' file."""
-        import pyarrow.parquet as pq
-
-        column = pq.read_table(self.texts, columns=["messages"])["messages"].take(list(rows))
+        column = column_at(self.texts, "messages").take(list(rows))
         return [
             [(m["role"], m["content"]) for m in messages if m["role"] != "system"]
             for messages in column.to_pylist()

@@ -21,6 +21,7 @@ HEAVY = (
 ELSEWHERE = {  # loaded by vLLM in its own process, or inside functions only
     "usersim.engines.nucleus",
     "usersim.shingle_kernel",
+    "pipelines.dedup_kernel",
     "pipelines.repetition_kernel",
 }
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 400, 60, 6

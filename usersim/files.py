@@ -114,6 +114,56 @@ def write_rows(
         writer.add_key_value_metadata(footer())
 
 
+@contextmanager
+def growing_table(
+    path: Path, schema: "pa.Schema"
+) -> Iterator[Callable[[Iterable[dict[str, Any]]], None]]:
+    """Yield what appends rows to a Parquet file, which is whole at the end or absent."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with (
+        whole_file(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        yield lambda rows: writer.write_table(pa.Table.from_pylist(list(rows), schema=schema))
+
+
+def write_mappable(path: Path, conversations: Iterable[Conversation]) -> None:
+    """Write conversations as an Arrow file: larger, but single rows are read without the rest."""
+    import pyarrow as pa
+
+    table = pa.Table.from_pylist([c.to_row() for c in conversations], conversation_schema())
+    with whole_file(path) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_mappable(path: Path) -> list[Conversation]:
+    """The conversations that `write_mappable` wrote."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as file:
+        rows = pa.ipc.open_file(file).read_all().to_pylist()
+    return [Conversation.from_row(row) for row in rows]
+
+
+def column_at(path: Path, name: str) -> "pa.ChunkedArray":
+    """A column of a Parquet file, or of an Arrow file: that one is mapped and not read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix == ".parquet":
+        return pq.read_table(path, columns=[name])[name]
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()[name]
+
+
+def num_rows_of(path: Path) -> int:
+    """How many rows a Parquet file has, by its footer."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(path).num_rows)
+
+
 def write_conversations(
     path: Path,
     conversations: Iterable[Conversation],

@@ -6,8 +6,11 @@ people's words in a user turn. People repeat each other too (prompts go round, e
 pasted), so memorisation is what simulated users do *more often* than held-out people.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from pydantic import Field
@@ -93,22 +96,45 @@ class Memory:
         return found
 
 
-def recall_figures(recalls: Sequence[Recall]) -> dict[str, Any]:
-    """What so many conversations repeat of training people, for metrics.json.
+@dataclass(slots=True)
+class RecallCount:
+    """What many conversations repeat of training people; memory does not grow with their number."""
 
-    `openers` is the share that begin as a training person did; `verbatim` the share that hold a
-    stretch over `max_verbatim_words`; `longest` the longest stretch in words, `words_p99` the one
-    that a conversation in a hundred exceeds. Shares are None without conversations.
-    """
-    if not recalls:
-        return {"conversations": 0, "openers": None, "verbatim": None, "longest": None}
-    lengths = sorted(recall.verbatim_words for recall in recalls)
-    openers = sum(recall.opener_of is not None for recall in recalls)
-    over = sum(recall.too_long for recall in recalls)
-    return {
-        "conversations": len(recalls),
-        "openers": round(openers / len(recalls), 4),
-        "verbatim": round(over / len(recalls), 4),
-        "longest": lengths[-1],
-        "words_p99": lengths[int(0.99 * (len(lengths) - 1))],
-    }
+    lengths: Counter[int] = field(default_factory=Counter)
+    """How many conversations by the longest stretch in words."""
+    openers: int = 0
+    over: int = 0
+
+    def add(self, words: int, *, opener: bool, too_long: bool) -> None:
+        """Count one more."""
+        self.lengths[words] += 1
+        self.openers += opener
+        self.over += too_long
+
+    def figures(self) -> dict[str, Any]:
+        """For metrics.json.
+
+        `openers` is the share that begin as a training person did; `verbatim` the share that hold a
+        stretch over `max_verbatim_words`; `longest` the longest stretch in words, `words_p99` the
+        one that a conversation in a hundred exceeds. Shares are None without conversations.
+        """
+        total = self.lengths.total()
+        if not total:
+            return {"conversations": 0, "openers": None, "verbatim": None, "longest": None}
+        below = list(accumulate(n for _, n in sorted(self.lengths.items())))
+        rank = int(0.99 * (total - 1))
+        return {
+            "conversations": total,
+            "openers": round(self.openers / total, 4),
+            "verbatim": round(self.over / total, 4),
+            "longest": max(self.lengths),
+            "words_p99": sorted(self.lengths)[bisect_right(below, rank)],
+        }
+
+
+def recall_figures(recalls: Iterable[Recall]) -> dict[str, Any]:
+    """The figures of `RecallCount` for these conversations."""
+    count = RecallCount()
+    for each in recalls:
+        count.add(each.verbatim_words, opener=each.opener_of is not None, too_long=each.too_long)
+    return count.figures()

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from pipelines.benchmark_sets import benchmark
+from pipelines.benchmark_sets import HUB, WEB, benchmark
 from usersim.errors import InputError, WorldError
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        {"question_id": 81, "turns": ["How tall is it?", "And how wide?"]},
+        {"question_id": 81, "category": "roleplay", "turns": ["How tall is it?", "And how wide?"]},
         {"prompt": ["How tall is it?", "And how wide?"]},
         {"turns": [{"content": "How tall is it?"}, {"content": "And how wide?"}]},
         {
@@ -42,7 +42,6 @@ def test_a_list_of_instructions_and_a_text_file(tmp_path):
     ("name", "said"),
     [
         ("mt_bench", "one of mt-bench"),
-        ("vicuna-bench", "fetch fastchat"),
         ("hub:owner/name", "hub:OWNER/NAME/FILE"),
     ],
 )
@@ -67,3 +66,72 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
     with pytest.raises(WorldError, match="fetch it by other means"):
         benchmark("mt-bench")
+
+
+NAMED = {
+    "mt-bench": {"prompt_id": 7, "prompt": ["How tall is it?", "And how wide?"], "reference": []},
+    "alpaca-eval": {"instruction": "How tall is it?", "output": "Two metres.", "dataset": "own"},
+    "arena-hard": {"uid": "0a", "category": "hard", "cluster": "own", "prompt": "How tall is it?"},
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_each_name_stands_for_a_file_of_the_hub_in_its_own_layout(tmp_path, monkeypatch, name):
+    import huggingface_hub
+
+    def fetched(repo, file, repo_type):
+        assert (repo, file, repo_type) == (*HUB[name], "dataset")
+        path, record = tmp_path / file.replace("/", "-"), NAMED[name]
+        path.write_text(json.dumps([record] if file.endswith(".json") else record) + "\n")
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetched)
+    found = benchmark(name)
+    assert (found.name, found.questions[0]) == (name, "How tall is it?")
+    assert len(found.questions) == (2 if name == "mt-bench" else 1)
+
+
+def test_what_is_on_no_hub_is_downloaded_once(tmp_path, monkeypatch):
+    import httpx
+    import huggingface_hub.constants
+
+    asked = []
+
+    def get(url, **_):
+        asked.append(url)
+        record = {"question_id": 1, "category": "generic", "turns": ["How tall is it?"]}
+        return httpx.Response(200, text=json.dumps(record), request=httpx.Request("GET", url))
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(httpx, "get", get)
+    for _ in range(2):
+        assert benchmark("vicuna-bench").questions == ("How tall is it?",)
+    assert asked == [WEB["vicuna-bench"]]
+
+
+def test_a_web_that_cannot_be_reached_says_what_to_do(tmp_path, monkeypatch):
+    import httpx
+    import huggingface_hub.constants
+
+    def get(url, **_):
+        return httpx.Response(404, request=httpx.Request("GET", url))
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(httpx, "get", get)
+    with pytest.raises(WorldError, match="fetch it by other means"):
+        benchmark("vicuna-bench")
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_table_of_ones_own(tmp_path, ending):
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    path = tmp_path / f"own.{ending}"
+    table = pa.table({"id": [1, 2], "question": ["How tall is it?", "And how wide?"]})
+    if ending == "csv":
+        csv.write_csv(table, path)
+    else:
+        parquet.write_table(table, path)
+    assert benchmark(str(path)).questions == ("How tall is it?", "And how wide?")

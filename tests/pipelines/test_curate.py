@@ -1,4 +1,5 @@
 import random
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,7 @@ from usersim.conversation import Conversation, Message, conversation_schema
 from usersim.errors import InputError, WorldError
 from usersim.files import read_conversations, read_rows, write_conversations, write_table
 
+UNITS = [f"{unit}_threshold" for unit in ("opener", "first_round", "conversation", "dialogue")]
 PLANTS = ["basil", "mint", "sage", "thyme", "rosemary", "dill", "chives", "parsley"]
 
 
@@ -195,6 +197,18 @@ def test_every_verdict_is_stored_also_where_it_decided_nothing(tmp_path):
     assert "also: self_naming" in next(r["detail"] for r in rejected if r["id"] == "both")
 
 
+def test_openers_alike_are_one_cluster_of_which_so_many_stay(tmp_path):
+    openers = ["how do i prune an old apple tree in march", "what is a sonnet anyway"]
+    talks = [conversation(f"a{i}", f"{openers[0]} please {i}", f"{plant}.", f"and {plant}", "Too.")
+             for i, plant in enumerate(PLANTS[:5])]  # fmt: skip
+    talks.append(conversation("b", openers[1], "Fourteen lines."))
+    chosen = CurateSettings(dedup=dict.fromkeys(UNITS), balance={"max_per_opener_cluster": 2})
+    figures, kept, rejected = run(tmp_path, talks, chosen=chosen)
+    assert figures["reasons"] == {"opener_cluster": 3}
+    assert "b" in {c.id for c in kept}
+    assert {row["detail"] for row in rejected} == {"more than 2 of the cluster of a0"}
+
+
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -271,11 +285,12 @@ def test_a_disk_that_refuses_is_the_worlds_fault(tmp_path):
 def test_processes_change_nothing(tmp_path):
     """Not a file's bytes, not a figure."""
     told = {}
-    for name, spread in (("alone", in_turn), ("together", Processes(2))):
+    for name, spread in (("alone", nullcontext(in_turn)), ("together", Processes(2))):
         for number in range(3):
             part = tmp_path / name / "conversations" / f"part-{number:05d}.parquet"
             write_conversations(part, mixed()[number::3])
-        figures = told_of(tmp_path / name, spread)
+        with spread as chosen:
+            figures = told_of(tmp_path / name, chosen)
         written = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
         told[name] = figures, [(p.name, p.read_bytes()) for p in written]
     assert told["alone"] == told["together"]

@@ -35,11 +35,11 @@ def drops(conversations, settings=DEFAULT, faults=None, parts=1):
     """Duplicates by position, the conversations cut into parts."""
     counts = faults or [0] * len(conversations)
     if parts == 1:
-        return deduplicate(list(map(Candidate.of, conversations, counts)), settings)
+        return deduplicate(list(map(Candidate, conversations, counts)), settings)
     size = max(1, -(-len(conversations) // parts))
     pieces = [slice(start, start + size) for start in range(0, len(conversations), size)]
     traces = [Traces.of(conversations[s], counts[s], settings.shape) for s in pieces]
-    return duplicates_among(traces, settings)
+    return duplicates_among(traces, settings).between(0, len(conversations))
 
 
 def found(*conversations, **options):
@@ -171,10 +171,10 @@ def test_what_was_kept_earlier_stays_even_when_it_is_shorter():
     old = Traces.of([conversation("old", STORY)], [0], DEFAULT.shape)
     pair = [conversation("new", STORY + " please"), conversation("x", "why is the sky so blue")]
     new = Traces.of(pair, [0, 0], DEFAULT.shape)
-    gone = duplicates_among([replace(old, is_old=True), new], DEFAULT)
+    gone = duplicates_among([replace(old, is_old=True), new], DEFAULT).between(0, 3)
     assert {i: d.kept_id for i, d in gone.items()} == {1: "old"}
     twice = duplicates_among([replace(old, is_old=True)] * 2, DEFAULT)
-    assert twice == {}
+    assert twice.between(0, 2) == {}
 
 
 def test_a_cluster_is_named_by_its_best():

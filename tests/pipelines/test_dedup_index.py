@@ -20,7 +20,7 @@ def conversation(row_id, *user_turns):
 
 def against(path, *batch):
     settings = DedupSettings(against=(path,))
-    gone = deduplicate([Candidate.of(c) for c in batch], settings)
+    gone = deduplicate([Candidate(c) for c in batch], settings)
     return {batch[i].id: (d.reason, d.kept_id) for i, d in gone.items()}
 
 
@@ -50,7 +50,7 @@ def test_a_new_batch_leaves_out_what_an_earlier_release_holds(release):
 def test_one_batch_after_another_keeps_what_both_at_once_would(tmp_path):
     first = [conversation("a", STORY + " and sails north"), conversation("b", OTHERS[0])]
     second = [conversation("c", STORY), conversation("d", OTHERS[1])]
-    together = deduplicate([Candidate.of(c) for c in first + second], DedupSettings())
+    together = deduplicate([Candidate(c) for c in first + second], DedupSettings())
     write_conversations(tmp_path / "first.parquet", first)
     assert set(against(tmp_path / "first.parquet", *second)) == {"c"}
     assert {(first + second)[i].id for i in together} == {"c"}

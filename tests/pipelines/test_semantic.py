@@ -27,7 +27,7 @@ class Rows:
     """A part that holds vectors alone."""
 
     def __init__(self, vectors):
-        self._vectors = vectors
+        self._vectors, self.num_rows = vectors, len(vectors)
 
     def matrix(self, name):
         assert name == semantic.EMBEDDING
@@ -98,7 +98,7 @@ TALKS = [
 def test_the_best_stays_and_the_others_say_for_whom_and_how_alike(monkeypatch):
     monkeypatch.setattr(traces, "embed", synonyms)
     chosen = DedupSettings(**OFF, semantic={"model": "made", "threshold": 0.9})
-    talks = [Candidate.of(conversation(i, text, f"Answer {i}.")) for i, text in TALKS]
+    talks = [Candidate(conversation(i, text, f"Answer {i}.")) for i, text in TALKS]
     for seed in range(4):
         shuffled = random.Random(seed).sample(talks, len(talks))
         found = deduplicate(shuffled, chosen)
@@ -142,10 +142,10 @@ def test_without_the_extra_the_message_says_how_to_install_it(monkeypatch):
 
 def test_traces_with_other_vectors_are_not_compared():
     plain = DedupSettings().shape
-    shapes = [TraceShape(plain.shingling, plain.num_perm, SemanticSettings(model=m)) for m in "ab"]
+    shapes = [TraceShape(plain.shingling, plain.units, SemanticSettings(model=m)) for m in "ab"]
     assert len({plain.print, *(shape.print for shape in shapes)}) == 3
     other = SemanticSettings(model="a", threshold=0.5)
-    assert TraceShape(plain.shingling, plain.num_perm, other).print == shapes[0].print
+    assert TraceShape(plain.shingling, plain.units, other).print == shapes[0].print
 
 
 def test_the_shipped_vectors_know_synonyms_and_not_the_rows_beside():

@@ -23,12 +23,15 @@ def test_in_turn_is_lazy_and_in_order():
 
 
 def test_little_work_stays_in_this_process():
-    assert here(4, ROWS_FOR_PROCESSES - 1) is in_turn
-    assert here(1, 10**9) is in_turn
+    for tasks, rows in ((4, ROWS_FOR_PROCESSES - 1), (1, 10**9)):
+        with here(tasks, rows) as spread:
+            assert spread is in_turn
 
 
 @pytest.mark.slow
 def test_processes_give_results_in_the_tasks_order_and_tell_a_kill():
-    assert list(Processes(2)(squared, range(6))) == [0, 1, 4, 9, 16, 25]
-    with pytest.raises(WorldError, match="the same command"):
-        list(Processes(1)(killed, [1]))
+    with Processes(2) as spread:
+        assert list(spread(squared, range(6))) == [0, 1, 4, 9, 16, 25]
+        assert list(spread(squared, [7])) == [49]
+    with Processes(1) as spread, pytest.raises(WorldError, match="the same command"):
+        list(spread(killed, [1]))
