@@ -2,7 +2,7 @@
 
 They read English and look at how a reply begins: who says something and then goes on about what
 they do not know has answered. What denies in the story's own words (`I never opened one`) is an
-answer too. On 200 replies read by hand see docs/log.md.
+answer too. How often the rule errs: docs/log.md.
 """
 
 import re

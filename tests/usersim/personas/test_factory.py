@@ -28,6 +28,7 @@ def people():
 
 @pytest.mark.parametrize("number", [1, 68, 200])
 def test_no_name_and_no_age_stands_for_the_population(number):
+    """DS4: names and ages do not collapse."""
     people = make_personas(FactorySettings(number=number)).personas
     names = Counter(p.first_name for p in people)
     ages = Counter(p.personal.age for p in people)

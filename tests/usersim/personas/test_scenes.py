@@ -50,6 +50,7 @@ weights = st.dictionaries(st.sampled_from(EMOTIONS), st.floats(0.1, 9), min_size
 @given(weights, st.integers(1, 9))
 @settings(max_examples=20, deadline=None)
 def test_nothing_off_the_list_is_made_whatever_the_quota(ada_alone, quota, each):
+    """DS1: labels are of closed lists, never free text."""
     scenes = make_scenes(ada_alone, SceneSettings(each=each, emotions=quota))
     assert {s.emotion for s in scenes} <= set(quota)
     assert {s.type for s in scenes} <= set(SCENE_TYPES)

@@ -80,6 +80,7 @@ def test_counts_are_those_of_the_data(layout):
 
 
 def test_every_planted_defect_is_listed_with_its_reason(layout):
+    """DS2, DS3: malformed actions, and a scene that no dialogue plays, are told."""
     assert reasons_of(read_simschat(layout)) == {
         (f"{MAIN}/1/5", "empty_action"),
         (f"{MAIN}/2/5", "unknown_action"),  # it holds the sentence itself
