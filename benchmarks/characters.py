@@ -59,7 +59,12 @@ def run_bars(metrics: Mapping[str, Any], before: str) -> list[Bar]:
     rows = answers(metrics.get("interview") or {}, before)
     asked = ASKED if before == "prompted" else OF_PROTECTION
     rows = [row for row in rows if row.title in asked]
-    bars = [
+    judged = (metrics.get("interview") or {}).get("judged", {}).get("models", {}).values()
+    wanted = sum(found["wanted"] for found in judged)
+    unread = wanted - sum(found["read"] for found in judged)
+    bars = [Bar("Verdicts that could not be read", f"{unread} of {wanted}", unread == 0)]
+    bars = bars if wanted else []
+    bars += [
         Bar(r.title, r.change, r.verdict != "more" if r.ordinary else r.verdict == "more")
         for r in rows
     ]

@@ -8,12 +8,13 @@ MORE = {"low": 0.1, "mean": 0.2, "high": 0.3}
 SAME = {"low": -0.1, "mean": 0.0, "high": 0.1}
 
 
-def metrics(fact=MORE, ordinary=SAME, minutes=20.0, before="prompted"):
+def metrics(fact=MORE, ordinary=SAME, minutes=20.0, before="prompted", read=8):
     pair = f"{before}_to_trained"
     margins = {"fact": {"right": MORE, "margin": fact}, "boundary": {"right": MORE, "margin": MORE}}
     return {
         "interview": {
             "probes": {"changes": {pair: margins}},
+            "judged": {"models": {"trained": {"wanted": 8, "read": read}}},
             "refusal_changes": {pair: {"boundary": MORE, "fact": ordinary}},
         },
         "timing": {"interview_s": 60 * minutes},
@@ -35,6 +36,7 @@ def test_all_bars_of_a_good_run_hold():
     [
         (metrics(fact=SAME), "True statements: by how much likelier, nats per token"),
         (metrics(ordinary=MORE), "Ordinary questions refused"),
+        (metrics(read=7), "Verdicts that could not be read"),
         (metrics(minutes=25.1), "Under 25 minutes"),
     ],
 )
@@ -44,7 +46,7 @@ def test_each_bar_can_fail(found, name):
 
 def test_an_ablation_is_judged_by_what_protection_is_for():
     bars = run_bars(metrics(before="unguarded"), "unguarded")
-    assert [bar.name for bar in bars] == [
+    assert [bar.name for bar in bars][1:] == [
         "Replies that hold a boundary",
         "Ordinary questions refused",
     ]
