@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PAIRS_AT_ONCE = 2_000  # verified by one task: bounds the texts in memory
-CANDIDATES = 4_000_000  # pairs that wait to be verified: bounds them to 32 MB
+CANDIDATES = 500_000  # pairs that wait to be verified: bounds them to 30 MB
 
 
 class Loadable(Protocol):

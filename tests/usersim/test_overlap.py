@@ -1,5 +1,7 @@
 """Shared runs of words are counted exactly, and edits as the textbook's table counts them."""
 
+import random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,3 +49,21 @@ def test_the_longest_stretch_is_counted_in_words():
 def test_an_empty_index_holds_nothing():
     assert RunIndex([], 3).shared(["a b c d"]) == [{}]
     assert RunIndex([], 3).longest(["a b c d"]).tolist() == [0]
+
+
+def test_minhash_estimates_the_containment_that_is_counted():
+    """|A and B| / |A| = J (|A| + |B|) / (|A| (1 + J)), and a signature estimates J alone."""
+    draw, shape = random.Random(2), Shingling(3)
+    questions = [[f"q{i}w{n}" for n in range(12 + i)] for i in range(20)]
+    texts = [
+        " ".join([*draw.choices(questions[-1], k=20), *q[: draw.randint(4, len(q))], "so", "what"])
+        for q in questions
+    ]
+    asked = [" ".join(q) for q in questions]
+    counted, sizes = RunIndex(asked, 3).shared(texts), RunIndex(texts, 3).sizes
+    mine, theirs = shape.sketches(asked, 2048).signatures, shape.sketches(texts, 2048).signatures
+    for i, q in enumerate(RunIndex(asked, 3).sizes):
+        jaccard = (mine[i] == theirs[i]).mean()
+        estimate = jaccard * (q + sizes[i]) / (q * (1 + jaccard))
+        assert counted[i][i] > 0
+        assert abs(estimate - counted[i][i] / q) < 0.12
