@@ -156,7 +156,10 @@ class Curation:
         """The share of conversations whose user side is alike to another's, before and after."""
         import numpy as np
 
-        alike = Likeness("user_side", ALIKE, 0.0, Shingling(self.settings.dedup.shingle_words))
+        shape = Shingling(self.settings.dedup.shingle_words)
+        alike = Likeness(
+            "user_side", ALIKE, 0.0, shape, recall=0.99
+        )  # .999 proposes ten times more
         sides = {"before": np.ones_like(kept), "after": kept}
         parts = _parts(tasks)
         return {name: alike_share(parts, alike, side, spread) for name, side in sides.items()}

@@ -135,7 +135,7 @@ class ShardJudging:
         )
         seen = [(p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in read]
         settings = self.settings.model_dump(mode="json")
-        return fingerprint([settings, str(self.path), seen, self.num_scores])
+        return fingerprint(["judged 2", settings, str(self.path), seen, self.num_scores])
 
     def _judged(self) -> Counter[str]:
         import pyarrow as pa

@@ -60,11 +60,13 @@ class Likeness:
     user_floor: float
     """What the user's part must reach too, where the assistant's text counts."""
     shingling: Shingling
+    recall: float = 0.999
+    """Share of the pairs at the threshold that must be proposed."""
 
     @property
     def banding(self) -> Banding:
-        """The bands that propose 99.9 % of the pairs at the threshold."""
-        return Banding.for_threshold(self.threshold)
+        """The bands that propose them."""
+        return Banding.for_threshold(self.threshold, NUM_PERM, self.recall)
 
 
 @dataclass(frozen=True, slots=True)
