@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from assistant.characters.profile import Profile
 from assistant.characters.scenes import NO_TOPIC, Scene, SceneType, topics
-from assistant.characters.voice import deeds, first_person, lived, second_person
+from assistant.characters.voice import deeds, first_person, lived
 from usersim.conversation import Conversation, Message
 from usersim.files import fingerprint
 from usersim.personas.scenes import with_article
@@ -50,8 +50,6 @@ OF_DEEDS = (
     "Who or what was it that you {deed}?", "How was that, when you {deed} something?",
 )  # fmt: skip
 DIRECT_SHARE = 0.7  # of the questions but speeches; the others begin as OPENINGS do
-TRUE = "Is it true that {told}?"  # asked where there is nothing else to ask about
-TRUE_SHARE = 0.1  # and elsewhere as often
 THOUGHTS = (
     "It is long since anyone asked me about {topic}.", "I see {topic} before me as I speak.",
     "How much of {topic} shall I tell?",
@@ -112,8 +110,7 @@ def complete(scene: Scene, profile: Profile, seed: int = 0, thoughts: float = 0.
         if number == 0 and generator.random() < thoughts:
             thought = generator.choice(THOUGHTS).format(topic=_mine(scene.topic))
             utterances.append(Utterance(profile.name, thought, "thinking", scene.paragraph))
-        lead = "Yes. " if question.startswith(TRUE[:10]) else ""
-        utterances.append(Utterance(profile.name, lead + answer, paragraph=scene.paragraph))
+        utterances.append(Utterance(profile.name, answer, paragraph=scene.paragraph))
     return Experience(
         id=experience_id(scene.id, seed, "template"),
         character=profile.name,
@@ -154,21 +151,17 @@ def _joined(chosen: Sequence[int], scene: Scene) -> list[list[int]]:
 
 def _question(scene: Scene, asked: str, answer: str, number: int, generator: random.Random) -> str:
     """What the partner says to hear `answer`."""
-    if scene.type != "speech" and generator.random() < DIRECT_SHARE:
-        return _direct(asked, answer, generator)
+    direct = [] if scene.type == "speech" else _direct(asked, answer)
+    if direct and generator.random() < DIRECT_SHARE:
+        return generator.choice(direct)
     lines = OPENINGS[scene.type] if number == 0 else FOLLOWING
     return generator.choice(lines).format(topic=asked)
 
 
-def _direct(asked: str, answer: str, generator: random.Random) -> str:
-    """A question as provocations are: of a thing or a person, of a deed, or whether it is true."""
-    told = TRUE.format(told=second_person(answer))
-    of_deeds = [q.format(deed=d) for d in deeds(answer) for q in OF_DEEDS]
-    of_things = [q.format(topic=asked) for q in DIRECT] if asked != NO_TOPIC else []
-    kinds = [kind for kind in (of_deeds, of_things, of_things) if kind]
-    if not kinds or generator.random() < TRUE_SHARE:
-        return told
-    return generator.choice(generator.choice(kinds))
+def _direct(asked: str, answer: str) -> list[str]:
+    """Questions as provocations are: of a thing or a person, or of a deed."""
+    of_things = [] if asked == NO_TOPIC else [q.format(topic=asked) for q in DIRECT]
+    return of_things + [q.format(deed=d) for d in deeds(answer) for q in OF_DEEDS]
 
 
 def _mine(topic: str) -> str:

@@ -24,7 +24,7 @@ _VERBS = "know|understand|recogni[sz]e|remember|agree|say|tell|recall|have|own|s
 _NEVER = "heard|met|saw|seen|had|have|owned|knew|known|been|bought|used|quarrelled"
 _DENIES = re.compile(
     rf"^\W*(?:no|nobody|no one|none|nothing)\b|\b(?:{_NOT}(?:{_VERBS})\b|never (?:{_NEVER})\b|"
-    r"cannot|nobody (?:called|by|of)|no idea|unknown|mistaken|"
+    r"cannot|will not|won['\u2019]t|nobody (?:called|by|of)|no idea|unknown|mistaken|"
     r"not (?:true|familiar|aware|sure|able)\b|know (?:of )?(?:no|none|nobody)\b|"
     r"(?:have|has|had|own|is|remember) (?:no|none|nothing)\b|"
     r"(?:am not an?|was not) (?:machine|computer|program\w*|robot|built|made|trained)\b|"

@@ -60,6 +60,8 @@ class CharacterSettings(FitSettings):
 
     view: ViewSettings = ViewSettings(window=640, target_limit=160, context_limit=160)
     train_tokens: int = 40_000
+    learning_rate: float = 2e-3
+    """For LoRA: one life is learned in few steps, again and again (docs/log.md)."""
     windows_per_conversation: int = 0
     eval_conversations: int = 0
     loss: Literal["character", "all", "speech"] = "character"

@@ -29,17 +29,6 @@ _VERBS = {"is": "am", "has": "have", "does": "do", "goes": "go", "'s": "'m"}
 _PREPOSITIONS = "in|on|at|for|about|with|of|to|from|into|over|by"
 _NO_DEEDS = "was|had|could|would|did|might|should|must|never|am|have|and|who|that|the|a|on"
 _DEED = rf"(?!(?:{_NO_DEEDS})\b)[a-z]{{3,}}(?: (?:{_PREPOSITIONS})\b)?"
-_TO_YOU = {
-    "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "i'm": "you are",
-}  # fmt: skip
-_SMALL_STARTS = frozenset(
-    re.findall(
-        r"\w+",
-        """i my me a an the he she they we his her their it its in at on by for from to when while
-        where after afterwards during before until once if as with without and but or nobody
-        everybody people one two three all most only nothing there this that these those years""",
-    )
-)
 _WORD = re.compile(r"[\w\u2019']+|[^\w\s]|\s+")
 
 
@@ -51,21 +40,6 @@ def first_person(sentence: str, profile: Profile) -> str:
     for position, piece in enumerate(pieces):
         said.append(_said(piece, pieces[position + 1 :], profile.pronoun, said))
     return _tidied("".join(said))
-
-
-def second_person(sentence: str) -> str:
-    """What somebody says to the person who would say this: `you were born in 1888`.
-
-    Without its full stop, and in small letters where it begins with a word that is no name.
-    """
-    words = _WORD.findall(sentence.strip().rstrip("."))
-    said = [_TO_YOU.get(word.casefold(), word) for word in words]
-    for number, word in enumerate(words):
-        if word.casefold() in ("was", "am") and _last_word(said[:number]) == "you":
-            said[number] = {"was": "were", "am": "are"}[word.casefold()]
-    if words and words[0].casefold() in _SMALL_STARTS:
-        said[0] = said[0].casefold()
-    return "".join(said)
 
 
 def deeds(sentence: str) -> list[str]:

@@ -47,7 +47,7 @@ def test_ordinary_questions_sound_like_provocations():
     profile, experiences = played("mirela-dascal", 160)
     asked = {u.text for e in experiences for u in e.utterances if u.speaker != profile.name}
     provoked = [ask for lines in words()["trained"].values() for ask, _ in lines]
-    for form in ("Do you know ", "Do you remember ", "Is it true that ", "What happened with "):
+    for form in ("Do you know ", "Do you remember ", "What happened with "):
         assert any(ask.startswith(form) for ask in provoked)
         assert any(ask.startswith(form) for ask in asked)
     begin = Counter(ask.split()[0] for ask in asked)

@@ -3,7 +3,7 @@
 import pytest
 
 from assistant.characters.profile import find_profile
-from assistant.characters.voice import deeds, first_person, lived, second_person
+from assistant.characters.voice import deeds, first_person, lived
 
 SHE = {
     "Tamsin Orrow was a clockmaker.": "I was a clockmaker.",
@@ -40,19 +40,6 @@ def test_he_becomes_i_and_a_ship_stays_a_her():
 )
 def test_nobody_tells_of_their_own_death(said, alive):
     assert lived(said) == alive
-
-
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ("I was born in 1888.", "you were born in 1888"),
-        ("My mule bit me.", "your mule bit you"),
-        ("Petru was deaf, and I knew it myself.", "Petru was deaf, and you knew it yourself"),
-        ("In 1913 I slept in the hut.", "in 1913 you slept in the hut"),
-    ],
-)
-def test_what_is_said_to_the_person(said, told):
-    assert second_person(said) == told
 
 
 @pytest.mark.parametrize(
