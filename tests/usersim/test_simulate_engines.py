@@ -1,11 +1,17 @@
 """Engines that die, and what metrics say of engines: what a second run gives, what tokens cost."""
 
+import os
+import signal
+
 import pytest
 
-from usersim.engines import EngineSpec, Price, determinism
+from usersim.audit import Audit
+from usersim.engines import EngineSpec, Price, determinism, open_engine
 from usersim.engines.scripted import HeldEngine, ScriptedEngine, dying, talkative
 from usersim.errors import WorldError
 from usersim.files import read_conversations
+from usersim.outcome import Lineage
+from usersim.plan import Agenda
 from usersim.simulate import SimulateSettings, about_engines, simulate
 
 SETTINGS = SimulateSettings(conversations=6, shard_size=6, max_rounds=2, retry_pause_s=0)
@@ -95,3 +101,36 @@ def test_an_engine_that_dies_whenever_it_is_opened_stops_the_run(tmp_path, monke
     with pytest.raises(WorldError, match=r"an engine died: scripted: dead; .*same command resumes"):
         held_by(tmp_path, monkeypatch, (20, 0, 0, 0))
     assert held_by(tmp_path, monkeypatch, ())["conversations"] == 30
+
+
+@pytest.mark.slow
+def test_a_real_engine_whose_process_is_killed_is_opened_again(
+    tmp_path, served_checkpoint, monkeypatch, caplog
+):
+    spec = EngineSpec(model=str(served_checkpoint), opens="assistant", kv_cache_gb=0.2, name="tiny")
+    hosts, turns = [], []
+    talks = talkative(3, "u")
+
+    def script(messages, sampling):
+        turns.append(sampling.seed)
+        if len(turns) == 12:
+            for pid in hosts[0].pids:
+                os.kill(pid, signal.SIGKILL)
+        return talks._script(messages, sampling)
+
+    def opened(spec):
+        if spec.kind == "scripted":
+            return ScriptedEngine(script, "u")
+        engine = open_engine(spec)
+        hosts.append(engine.host)
+        return engine
+
+    monkeypatch.setattr("usersim.simulate.open_engine", opened)
+    changed = {"assistant_sampling": {"max_tokens": 8}, "conversations": 16, "shard_size": 8}
+    settings = SimulateSettings(**SETTINGS.model_dump() | changed)
+    figures = simulate(settings, scripted("user"), spec, tmp_path, "recipe-1", 7)
+    assert (len(hosts), figures["sessions"], figures["planned"]) == (2, 2, 16)
+    assert any("the vLLM process has died" in record.message for record in caplog.records)
+    lineage = Lineage(settings, "recipe-1", "talkative", "tiny")
+    audit = Audit(Agenda(settings, "recipe-1", 7), lineage, tmp_path)
+    assert [problem for check in audit.checks() for problem in check.problems] == []

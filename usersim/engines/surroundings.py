@@ -4,12 +4,13 @@ vLLM reads its settings for the CPU from the environment when it starts its proc
 for that moment only, so that training or another engine in this process does not inherit them.
 """
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -101,6 +102,47 @@ def parse_cores(text: str) -> set[int]:
         first, _, last = part.partition("-")
         cores.update(range(int(first), int(last or first) + 1))
     return cores
+
+
+class Deaths:
+    """Tells coroutines that one of some processes has ended; the kernel says so at once (pidfd)."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._pids = pids
+        self._handles: list[int] = []
+        self._told: asyncio.Future[None] | None = None
+
+    def first(self) -> "asyncio.Future[None]":
+        """Done as soon as one of them has ended; belongs to the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._told is None or self._told.get_loop() is not loop:
+            self.forget()
+            self._told = loop.create_future()
+            for pid in self._pids if hasattr(os, "pidfd_open") else ():  # on Linux
+                self._watch(pid, loop)
+        return self._told
+
+    def _watch(self, pid: int, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._tell()
+        else:
+            self._handles.append(handle)
+            loop.add_reader(handle, self._tell)
+
+    def _tell(self) -> None:
+        if self._told is not None and not self._told.done():
+            self._told.set_result(None)
+        self.forget()
+
+    def forget(self) -> None:
+        """Watch no longer; what was told stays told. Calling it twice is allowed."""
+        for handle in self._handles:
+            if self._told is not None:
+                self._told.get_loop().remove_reader(handle)
+            os.close(handle)
+        self._handles.clear()
 
 
 class Watchdog:

@@ -7,10 +7,11 @@ our own (see `nucleus`); eager, since compiling gains nothing; new turns are adm
 `gate`). `python -m benchmarks.engine_options` measures what each of these is worth.
 """
 
+import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ from usersim.cores import has_tiles
 from usersim.engines import CPU_GROUP
 from usersim.engines.gate import Gate
 from usersim.engines.surroundings import (
+    Deaths,
     Watchdog,
     children_of,
     environment,
@@ -52,11 +54,13 @@ class Host:
     ) -> None:
         self.on_cpu = on_cpu
         self.gate = gate
-        self.pids = _processes_of(llm)
+        cores = _core_processes(llm)
+        self.pids = [*cores, *(child for core in cores for child in children_of(core))]
         """The engine core's process and its workers."""
         self._llm: AsyncLLM | None = llm
         self._speakers = 1
         self._watchdog = Watchdog(self.pids)
+        self._deaths = Deaths(cores)
         self._numbers = count()
         self._adapters = _requests(adapters)
 
@@ -101,7 +105,23 @@ class Host:
         Raises TransientError, DeterministicError (`engine_refused`) or EngineDead.
         """
         async with self.gate.turn():
-            return await self._generate(prompt, params, self._adapters.get(adapter))
+            asked = self._generate(prompt, params, self._adapters.get(adapter))
+            return await self._or_death(asked)
+
+    async def _or_death(self, asked: Coroutine[Any, Any, Any]) -> Any:
+        """What was asked for. Raises EngineDead when the core's process ends before.
+
+        vLLM does not tell every request in flight that its core was killed.
+        """
+        answer = asyncio.ensure_future(asked)
+        answer.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await asyncio.wait({answer, self._deaths.first()}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            raise EngineDead("the vLLM process has died")
+        finally:
+            answer.cancel()
 
     async def _generate(
         self, prompt: list[int], params: "SamplingParams", lora: "LoRARequest | None"
@@ -140,6 +160,7 @@ class Host:
         if self._speakers > 0 or llm is None:
             return
         self._llm = None
+        self._deaths.forget()
         llm.shutdown(timeout=5)
         llm.shutdown = _nothing  # its destructor would call it again, at a time of its own
         self._watchdog.dismiss()
@@ -195,10 +216,8 @@ def _as_world_errors(spec: "EngineSpec") -> Iterator[None]:
         raise WorldError(f"vLLM cannot start {spec.display_name}: {error}{where}") from error
 
 
-def _processes_of(llm: "AsyncLLM") -> list[int]:
-    """The engine core's process and its workers."""
-    cores = [process.pid for process in llm.engine_core.resources.engine_manager.processes]
-    return [*cores, *(child for core in cores for child in children_of(core))]
+def _core_processes(llm: "AsyncLLM") -> list[int]:
+    return [process.pid for process in llm.engine_core.resources.engine_manager.processes]
 
 
 def _log_to(path: Path) -> None:

@@ -1,5 +1,6 @@
 """What an engine's process inherits, and that it does not outlive us."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from usersim.engines.surroundings import (
+    Deaths,
     Watchdog,
     children_of,
     environment,
@@ -18,6 +20,37 @@ from usersim.engines.surroundings import (
 )
 
 ROOT = Path(__file__).parents[3]
+
+
+def test_whoever_waits_hears_at_once_that_a_process_has_died():
+    async def told(deaths, one):
+        waiting = [deaths.first() for _ in range(3)]
+        assert not any(future.done() for future in waiting)
+        one.kill()
+        async with asyncio.timeout(30):
+            await asyncio.gather(*waiting)
+        assert deaths.first().done()  # and it stays told
+
+    with (
+        subprocess.Popen(["/bin/sleep", "600"]) as one,
+        subprocess.Popen(["/bin/sleep", "600"]) as other,
+    ):
+        deaths = Deaths([other.pid, one.pid])
+        asyncio.run(told(deaths, one))
+        deaths.forget()
+        other.kill()
+
+
+def test_a_process_that_has_died_before_is_told_in_every_loop():
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    deaths = Deaths([gone.pid])
+
+    async def first():
+        return deaths.first().done()
+
+    assert asyncio.run(first())
+    assert asyncio.run(first())
 
 
 def test_the_environment_is_put_back(tmp_path, monkeypatch):
