@@ -93,6 +93,7 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
         "tokens_per_cpu_s": round(figures.tokens / figures.cpu_seconds, 1),
         "cpu_s": round(figures.cpu_seconds, 1),
         "seconds": round(figures.seconds, 1),
+        "peak_memory_gib": round(figures.peak_gib, 2),
         "tokens_per_s": round(figures.tokens / figures.seconds, 1),
         "processes": figures.processes,
         "threads": figures.threads,

@@ -5,6 +5,7 @@ What differs between the two is whose turns are labelled; that was decided when 
 """
 
 import random
+import resource
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -79,6 +80,8 @@ class FitFigures:
     processes: int = 1
     checks: list[tuple[int, float]] = field(default_factory=list)
     """(tokens seen, nats per token of held-out people)."""
+    peak_gib: float = 0.0
+    """The most memory that one process had, the first of them."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in metrics.json."""
@@ -91,6 +94,7 @@ class FitFigures:
             "threads": self.threads,
             "seconds": round(self.seconds, 1),
             "cpu_seconds": round(self.cpu_seconds, 1),
+            "peak_memory_gib": round(self.peak_gib, 2),
             "tokens_per_s": round(self.tokens / self.seconds, 1),
             "tokens_per_cpu_s": round(self.tokens / max(self.cpu_seconds, 1e-9), 1),
             "target_tokens_per_s": round(self.target_tokens / self.seconds, 1),
@@ -227,6 +231,7 @@ def fit(
         seconds=time.monotonic() - started,
         losses=_logged(trainer.state.log_history, "loss", rows, settings.batch_rows),
         cpu_seconds=time.process_time() - cpu,
+        peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # of KiB
         checks=_logged(trainer.state.log_history, CHECKED, rows, settings.batch_rows),
     )
     return trained.to(torch.bfloat16), figures
