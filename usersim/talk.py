@@ -178,8 +178,9 @@ class Simulator:
         bias = settings.end_bias if may_leave else FORBID_END
         limit = settings.turn_attempts if talk.turns else settings.opener_attempts
 
-        def judge(completion: Completion) -> str | None:
-            if may_leave and not completion.text.strip() and completion.finish_reason == "stop":
+        def judge(candidate: int, completion: Completion) -> str | None:
+            empty = not completion.text.strip() and completion.finish_reason == "stop"
+            if may_leave and empty and candidate == 0:
                 return LEFT
             return refuse_turn(completion.text, "user", completion.finish_reason, talk.turns)
 
@@ -204,7 +205,7 @@ class Simulator:
     async def _assistant_speaks(self, talk: Talk) -> None:
         """One accepted answer. An answer cut at its limit is kept, and counted."""
 
-        def judge(completion: Completion) -> str | None:
+        def judge(_: int, completion: Completion) -> str | None:
             return refuse_turn(completion.text, "assistant", completion.finish_reason, talk.turns)
 
         settings = self.settings
@@ -222,12 +223,13 @@ class Simulator:
         role, heard = asked.role, self._heard(talk, asked.role)
         while talk.next_try(asked.candidates) < asked.tries:
             drawn = [await self._ask(role, heard, asked.draw(0))]
-            if asked.candidates > 1 and asked.judge(drawn[0]) != LEFT:
+            if asked.candidates > 1 and asked.judge(0, drawn[0]) != LEFT:
                 others = range(1, asked.candidates)
                 drawn += await asyncio.gather(
                     *(self._ask(role, heard, asked.draw(n)) for n in others)
                 )
-            reasons = self._chosen(talk, role, drawn, [asked.judge(each) for each in drawn])
+            refused = [asked.judge(n, each) for n, each in enumerate(drawn)]
+            reasons = self._chosen(talk, role, drawn, refused)
             attempts = [
                 _attempt(talk, role, n, reason or "", each)
                 for n, (reason, each) in enumerate(zip(reasons, drawn, strict=True))
@@ -315,7 +317,7 @@ class Asked:
 
     role: Role
     draw: Callable[[int], Sampling]
-    judge: Callable[[Completion], str | None]
+    judge: Callable[[int, Completion], str | None]
     tries: int
     candidates: int = 1
 

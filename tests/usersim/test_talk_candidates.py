@@ -110,6 +110,16 @@ def test_whether_a_user_leaves_is_the_first_candidates_to_say(likeness, tmp_path
     assert rounds[1] < 20  # one in four after each round, not one in four of each candidate
 
 
+def test_an_empty_candidate_after_the_first_is_refused_and_nobody_leaves(likeness, tmp_path):
+    def script(messages, sampling):
+        later = sampling.end_bias == FORBID_END and messages
+        return "" if later and sampling.seed % 2 else f"fix the bug {unlike(sampling.seed)}"
+
+    figures = hold(tmp_path, likeness, script, min_rounds=1, max_rounds=3)
+    assert figures["guards"]["user:empty"] > 0
+    assert figures["stop_reasons"] == {"max_rounds": 40}
+
+
 def test_a_near_duplicate_opener_gives_way_to_the_next_candidate(likeness, tmp_path):
     def script(messages, sampling):
         if not messages and sampling.seed % 2:
@@ -135,11 +145,6 @@ def test_tries_are_bounded_when_no_candidate_can_stand(likeness, tmp_path):
 def test_what_a_kill_left_of_a_try_is_not_taken_up(likeness, tmp_path):
     agenda = Agenda(settings(likeness), "r", 7)
     with closing(Journal(tmp_path / "journal/part-00000.sqlite", owner_of(tmp_path))) as journal:
-
-        async def left_over():
-            for record in whole[0].attempts[:2]:
-                await journal.add(record)
-
         hold(tmp_path / "whole", likeness)
         whole = recorded(tmp_path / "whole")
         assert whole[0].attempts[0].position == whole[0].attempts[1].position == 0
