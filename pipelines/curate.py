@@ -192,6 +192,8 @@ class Curation:
         written = {self.curated / task.path.name for task in tasks}
         for stale in set(self.curated.glob("part-*.parquet")) - written:
             stale.unlink()
+        for task in tasks:  # first, for what is half removed must not pass for judged
+            task.mark.unlink()
         shutil.rmtree(self._work)
         return num_kept
 

@@ -92,13 +92,18 @@ class ShardJudging:
         """Every conversation of the shard, for deduplication."""
         return Part(self._file("seen", ".arrow"), self._file("traces", ""))
 
+    @property
+    def mark(self) -> Path:
+        """What says that the shard is judged."""
+        return self._file("judged", ".json")
+
     def judge(self) -> Counter[str]:
         """Judge every row, unless that is done; returns what was mended in what passes, by kind.
 
         What was found is left in the work folder, at last a print of the settings and of the files
         that were read: an interrupted curation goes on after the last whole shard.
         """
-        mark, wanted = self._file("judged", ".json"), self._print()
+        mark, wanted = self.mark, self._print()
         if mark.exists() and (told := read_json(mark)).get("print") == wanted:
             return Counter(TypeAdapter(dict[str, int]).validate_python(told["mended"]))
         mended = self._judged()

@@ -333,6 +333,20 @@ def test_an_interrupted_curation_goes_on_after_its_last_whole_shard(three_shards
     assert not (three_shards / "broken" / "curated.work").exists()
 
 
+def test_a_curation_killed_while_it_clears_up_is_done_again(three_shards, monkeypatch):
+    folder = three_shards / "broken"
+
+    def killed(work):
+        next(work.glob("traces-*")).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.curate.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            told_of(folder)
+    assert told_of(folder) == told_of(three_shards / "whole")
+
+
 def test_what_other_settings_or_rows_left_is_not_taken_up(three_shards, monkeypatch):
     folder = three_shards / "broken"
     with pytest.raises(KeyboardInterrupt):
