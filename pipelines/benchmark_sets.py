@@ -116,7 +116,14 @@ def _questions(path: Path) -> Iterator[str]:
 def _records(path: Path) -> Iterator[Any]:
     if path.suffix != ".csv":
         return (record.value for record in raw_records(path))
-    return csv.DictReader(io.StringIO(_text(path), newline=""))
+    return _csv_rows(path)
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from csv.DictReader(io.StringIO(_text(path), newline=""))
+    except csv.Error as error:
+        raise InputError(f"cannot read {path} as CSV: {error}") from error
 
 
 def _texts(held: Any) -> Iterator[str]:

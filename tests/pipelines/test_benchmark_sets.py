@@ -135,3 +135,10 @@ def test_a_table_of_ones_own(tmp_path, ending):
     else:
         parquet.write_table(table, path)
     assert benchmark(str(path)).questions == ("How tall is it?", "And how wide?")
+
+
+def test_a_csv_that_cannot_be_read_is_told(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("question\n" + "why " * 50_000)
+    with pytest.raises(InputError, match="as CSV: field larger"):
+        benchmark(str(path))
