@@ -33,8 +33,14 @@ def prepare(recipe: Recipe, run: RunFolder, stage: Stage) -> None:
         if needed.trains:
             work = partial(on_nodes, each=each)
         else:
-            work = partial(in_a_task, gpus=float(needed.asks and not each.cpu_only))
+            gpus = 0.0 if each.cpu_only else gpus_of(needed, recipe)
+            work = partial(in_a_task, gpus=gpus)
         perform(needed, recipe, run, partial(work, stage=needed))
+
+
+def gpus_of(stage: Stage, recipe: Recipe) -> float:
+    """How many GPUs a stage takes that trains nothing: those of the user's engine if it asks it."""
+    return float(recipe.engines.user.tensor_parallel) if stage.asks else 0.0
 
 
 def in_a_task(recipe: Recipe, run: RunFolder, stage: Stage, gpus: float) -> dict[str, Any]:

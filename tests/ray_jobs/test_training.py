@@ -13,7 +13,7 @@ from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import stage_named
 from ray_jobs import training
-from ray_jobs.preparing import prepare
+from ray_jobs.preparing import gpus_of, prepare
 from ray_jobs.train_assistant import train_assistant
 from ray_jobs.train_user import train_user
 from ray_jobs.training import Processes, _stage_there
@@ -131,6 +131,12 @@ def test_a_corpus_is_not_made_on_the_way(run):
     recipe = Recipe.load(run.recipe_file)
     with pytest.raises(InputError, match="train-assistant needs what ingest makes"):
         prepare(recipe, run, stage_named("train_assistant"))
+
+
+def test_a_stage_that_asks_an_engine_has_the_gpus_that_its_model_needs():
+    recipe = Recipe.checked({"engines": {"user": {"tensor_parallel": 2}}}, "recipe")
+    assert gpus_of(stage_named("learn_likeness"), recipe) == 2.0
+    assert gpus_of(stage_named("ingest"), recipe) == 0.0
 
 
 def test_a_process_for_each_gpu_as_far_as_rows_go_round():
