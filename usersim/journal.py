@@ -208,7 +208,7 @@ class Journal:
         if not self._pending:
             loop.call_later(self._linger_s, self.flush)
             if self._sync_due is None and not self._syncs_itself:
-                self._sync_due = loop.call_later(self._linger_s + SYNC_S, self._sync)
+                self._sync_later()
         written: asyncio.Future[None] = loop.create_future()
         self._pending.append((entry, written))
         await written
@@ -225,9 +225,15 @@ class Journal:
         else:
             _resolve(batch, None)
 
+    def _sync_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sync_due = loop.call_later(self._linger_s + SYNC_S, self._sync)
+
     def _sync(self) -> None:
         """Have the disk keep what is committed; a disk that refuses refuses the next commit too."""
         self._sync_due = None
+        if self._pending:  # to be committed after this
+            self._sync_later()
         fault_point("journal.sync")
         with suppress(sqlite3.DatabaseError):
             self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

@@ -79,6 +79,23 @@ def test_a_commit_is_with_the_disk_after_a_bounded_time(tmp_path, monkeypatch, s
         asyncio.run(write_and_look())
 
 
+def test_a_sync_before_a_commit_leaves_another_one_due(tmp_path):
+    async def write():
+        adding = asyncio.create_task(journal.add(attempt(0)))
+        await asyncio.sleep(0)
+        journal._sync()
+        due = journal._sync_due
+        journal.flush()
+        await adding
+        journal._sync()
+        return due, journal._sync_due
+
+    with Journal(tmp_path / "j", OWNER, linger_s=60) as journal:
+        before, after = asyncio.run(write())
+    assert before is not None
+    assert after is None
+
+
 @pytest.mark.parametrize(
     "again", [attempt(), attempt(number=1, text="another answer"), Ending(0, "max_rounds")]
 )
