@@ -238,6 +238,8 @@ class Work:
             return []
         few = min(number, self._options.limit)
         settings, spec, assistant = speaking(self._model, few, self._options.assistant)
+        if settings.candidates < self._model.recipe.simulate.candidates:
+            self.left_out["candidates"] = "no learned likeness beside the model: turns as drawn"
         if told:
             settings = settings.model_copy(update={"end_bias": 0.0, "candidates": 1})
             if spec.kind == "vllm":

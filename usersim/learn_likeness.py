@@ -18,7 +18,7 @@ from usersim.checkpoints import resolve_checkpoint
 from usersim.conversation import Conversation, Message
 from usersim.engine import Engine
 from usersim.engines import EngineSpec
-from usersim.errors import DeterministicError, InputError
+from usersim.errors import DeterministicError, InputError, TransientError
 from usersim.fidelity.auc import auc
 from usersim.fidelity.classifiers import LinearModel, counted
 from usersim.likeness import PARTS, Likeness
@@ -122,8 +122,8 @@ async def _drawn(
                 async with slots:
                     try:
                         said = await engine.complete(messages, sampling.drawn(number, FORBID_END))
-                    except DeterministicError:  # a real conversation that its context cannot hold
-                        return "", 0
+                    except (DeterministicError, TransientError):
+                        return "", 0  # too long a context, or an overloaded server: one fewer
                     finally:
                         bar.advance()
                 whole = said.finish_reason == "stop"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from zipfile import BadZipFile
 
 from usersim.errors import InputError
-from usersim.fidelity.classifiers import LinearModel, counted
+from usersim.fidelity.classifiers import FEATURES, LinearModel, counted
 from usersim.files import whole_file
 
 if TYPE_CHECKING:
@@ -94,4 +94,6 @@ def _model(part: str, arrays: "dict[str, NDArray[np.float32]]") -> LinearModel:
     words, pieces, scale, weights, intercept = (
         arrays[f"{part}_{name}"].astype("float64") for name in names
     )
+    if not len(words) == len(pieces) == FEATURES or len(weights) != 2 * FEATURES + len(scale):
+        raise ValueError("arrays of other sizes")
     return LinearModel((words, pieces), scale, weights, float(intercept[0]))

@@ -308,7 +308,7 @@ def likeness_of(settings: SimulateSettings) -> "Likeness | None":
         return None
     from usersim.likeness import Likeness
 
-    return Likeness.read(Path(settings.likeness))
+    return Likeness.read(Path(settings.likeness).expanduser())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import pytest
 from usersim.conversation import Conversation, Message
 from usersim.engine import Completion
 from usersim.engines.scripted import ScriptedEngine
-from usersim.errors import DeterministicError, InputError
+from usersim.errors import DeterministicError, InputError, TransientError
 from usersim.files import write_conversations
 from usersim.learn_likeness import LikenessSettings, contexts, learn_likeness
 from usersim.likeness import Likeness
@@ -66,8 +66,10 @@ def test_nobody_leaves_while_turns_are_drawn_and_contexts_are_real(people):
 
 def test_turns_that_were_cut_off_or_refused_teach_nothing(people):
     def script(messages, sampling):
-        if sampling.seed % 3 == 0:
+        if sampling.seed % 6 == 0:
             raise DeterministicError("too long", reason="context_full")
+        if sampling.seed % 6 == 3:
+            raise TransientError("overloaded")
         if sampling.seed % 3 == 1:
             return Completion("and so on and so", "length", 1, 5)
         return asking(messages, sampling)

@@ -53,6 +53,13 @@ def test_what_is_read_back_ranks_as_before(likeness, tmp_path):
         assert again.ranked(TEXTS, False, seed) == likeness.ranked(TEXTS, False, seed)
 
 
+def of_other_sizes(path):
+    names = ("words", "pieces", "scale", "weights", "intercept")
+    arrays = {f"{part}_{name}": np.zeros(3) for part in ("first", "later") for name in names}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
 def pickled(path):
     with path.open("wb") as file:
         np.savez(file, first_words=np.array([{"not": "an array"}], dtype=object))
@@ -66,6 +73,7 @@ def pickled(path):
         lambda path: path.write_bytes(b"PK\x03\x04 broken off"),
         lambda path: np.save(path.open("wb"), np.zeros(3)),
         pickled,
+        of_other_sizes,
     ],
 )
 def test_what_is_no_likeness_is_refused_with_what_to_do(make, tmp_path):
