@@ -7,12 +7,14 @@ pairs are verified by the true Jaccard similarity of their texts, which are read
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines.spread import Spread
 from pipelines.traces import NUM_PERM, UNITS, USER_PART, Turns
 from usersim.neardup import BUCKET, Alike, Banding, pairs_of_keys, unpacked
+from usersim.progress import Track, track
 from usersim.shingling import Shingling
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PAIRS_AT_ONCE = 2_000  # verified by one task: bounds the texts in memory
+SHOWN_FROM = 20_000  # rows; fewer are compared in a second or two
 CANDIDATES = 500_000  # pairs that wait to be verified: bounds them to 30 MB
 
 
@@ -195,20 +198,40 @@ def _verified(
     firsts = range(0, banding.num_perm, banding.rows)
     bands = [_Band(parts, likeness, first, places) for first in firsts]
     waiting, left = np.empty(0, dtype=np.uint64), len(bands)
-    for found in spread(_Band.pairs, bands):
-        waiting, left = np.union1d(waiting, found), left - 1
-        if left and len(waiting) < CANDIDATES:
-            continue
-        pairs = unpacked(waiting)
-        if settled is not None:
-            open_ = ~settled[pairs].all(axis=1)
-            waiting, pairs = waiting[open_], pairs[open_]
-        starts = range(0, len(pairs), PAIRS_AT_ONCE)
-        tasks = [_Doubtful(parts, likeness, places[pairs[s : s + PAIRS_AT_ONCE]]) for s in starts]
-        scores = np.concatenate([np.empty(0), *spread(_Doubtful.scores, tasks)])
-        reached = scores >= likeness.threshold
-        yield waiting[reached], scores[reached]
-        waiting = waiting[:0]
+    with _shown(likeness.unit, len(bands), len(places)) as bar:
+        for found in spread(_Band.pairs, bands):
+            waiting, left = np.union1d(waiting, found), left - 1
+            if not left or len(waiting) >= CANDIDATES:
+                pairs = unpacked(waiting)
+                if settled is not None:
+                    open_ = ~settled[pairs].all(axis=1)
+                    waiting, pairs = waiting[open_], pairs[open_]
+                scores = _scored(parts, likeness, places[pairs], spread)
+                reached = scores >= likeness.threshold
+                yield waiting[reached], scores[reached]
+                waiting = waiting[:0]
+            bar.advance()
+
+
+def _scored(
+    parts: Sequence[Loadable], likeness: Likeness, pairs: "NDArray[np.int64]", spread: Spread
+) -> "NDArray[np.float64]":
+    import numpy as np
+
+    starts = range(0, len(pairs), PAIRS_AT_ONCE)
+    tasks = [_Doubtful(parts, likeness, pairs[s : s + PAIRS_AT_ONCE]) for s in starts]
+    return np.concatenate([np.empty(0), *spread(_Doubtful.scores, tasks)])
+
+
+@contextmanager
+def _shown(unit: str, bands: int, rows: int) -> Iterator[Track]:
+    """Progress over a unit's bands, shown where there are so many rows that it takes a while."""
+    title = f"compare {unit.replace('_', ' ')}s"
+    if rows < SHOWN_FROM:
+        yield Track(title, bands, "bands", math.inf)
+        return
+    with track(title, bands, "bands") as bar:
+        yield bar
 
 
 def joined(parts: Sequence[Loadable], name: str) -> "NDArray[Any]":
