@@ -234,7 +234,10 @@ class Simulator:
                 _attempt(talk, role, n, reason or "", each)
                 for n, (reason, each) in enumerate(zip(reasons, drawn, strict=True))
             ]
-            await asyncio.gather(*map(talk.journal.add, attempts))
+            if len(attempts) == 1:
+                await talk.journal.add(attempts[0])
+            else:  # a task each, which one alone need not pay for; one transaction takes them all
+                await asyncio.gather(*map(talk.journal.add, attempts))
             for attempt in attempts:
                 talk.take(attempt)
             if None in reasons or talk.left:
