@@ -38,7 +38,7 @@ class ExperienceSettings(Settings):
 
     scenes: int = Field(160, ge=1, description="scenes, over all paragraphs by their length")
     protective_share: float = Field(
-        0.3, ge=0.0, lt=1.0, description="of all experiences; 0 makes none"
+        0.2, ge=0.0, lt=1.0, description="of all experiences; 0 makes none"
     )
     thoughts: float = Field(
         0.0, ge=0.0, le=1.0, description="share of scenes in which the character thinks first"
