@@ -1,5 +1,6 @@
 """The books of a simulation: journals, data files and the time spent, shard by shard."""
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from usersim.journal import Ending, Journal
 from usersim.openers import Openers
 from usersim.outcome import (
     FIGURES,
+    OWNER,
     STAGE,
     Lineage,
     Record,
@@ -85,6 +87,7 @@ class Books:
         if not shard.journal(self.run).exists():
             return 0
         if self._shared and shard.data(self.run).exists():  # whole, as whoever named it saw
+            self._check_owner(shard)
             self.ended += shard.size
             self.left[shard.number] = 0
             return shard.size
@@ -96,6 +99,17 @@ class Books:
         self.left[shard.number] -= ended
         self.leases[shard.number] = journal.lease
         return ended
+
+    def _check_owner(self, shard: Shard) -> None:
+        """Raise InputError where the shard's data file was made by another recipe."""
+        told = read_footer(shard.data(self.run), OWNER)
+        if told is None:  # by an earlier version: its journal knows
+            self.journal(shard)
+        elif json.loads(told) != self.agenda.owner(shard):
+            raise InputError(
+                f"{shard.data(self.run)} belongs to another run ({told} there): use another run"
+                " folder, or the recipe that began this one"
+            )
 
     def _remember_openers(self, journal: Journal) -> None:
         for attempt in journal.openers():
@@ -164,7 +178,7 @@ class Books:
         def footer() -> dict[str, str]:
             ended = figures.tally.ended
             assert ended == shard.size, f"shard {shard.number}: {ended} of {shard.size}"
-            return {FIGURES: figures.to_json()}
+            return {FIGURES: figures.to_json(), OWNER: json.dumps(self.agenda.owner(shard))}
 
         results = figures.counted(self._outcomes(shard))
         rows = (result for result in results if isinstance(result, Conversation))

@@ -14,6 +14,8 @@ from usersim.plan import Plan, SimulateSettings
 STAGE = "simulate"
 FIGURES = "realchat_figures"
 """The key of a shard's figures in the footer of its data file."""
+OWNER = "realchat_owner"
+"""The key of whose shard it is, as its journal is signed."""
 PROMPTS = ("prompt", "cached")
 LEFT = "left"
 """The journal's reason for the empty user turn that ends a conversation."""

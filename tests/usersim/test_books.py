@@ -5,6 +5,7 @@ import pytest
 from usersim import books
 from usersim.audit import Audit
 from usersim.engines.scripted import ScriptedEngine, talkative
+from usersim.errors import InputError
 from usersim.files import read_conversations, read_footer, read_rows, write_conversations
 from usersim.outcome import FIGURES, Lineage, ShardFigures
 from usersim.plan import Agenda, SimulateSettings
@@ -88,3 +89,14 @@ def test_figures_come_back_as_they_were_written(tmp_path):
     assert told is not None
     assert ShardFigures.from_json(told).to_json() == told
     assert ShardFigures.from_json(told).tally.ended == 12
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_whole_shards_of_another_recipe_are_refused(tmp_path, shared):
+    settings = SimulateSettings(conversations=6, shard_size=3, concurrency=2, max_rounds=1)
+    simulate(settings, talkative(1), talkative(), tmp_path, "another", 7)
+    lineage = Lineage(settings, "mine", "u", "a")
+    kept = books.Books(Agenda(settings, "mine", 7), lineage, tmp_path, shared)
+    with pytest.raises(InputError, match="belongs to another run"):
+        kept.publish_finished()
+    kept.close()
