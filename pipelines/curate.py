@@ -24,7 +24,7 @@ from pipelines.dedup import duplicates_among
 from pipelines.dedup_index import kept_earlier
 from pipelines.judge_shards import Row, ShardJudging, judge_of, verdict_schema
 from pipelines.llm_judge import ask_judge
-from pipelines.near import Likeness, alike_share
+from pipelines.near import Resemblance, alike_share
 from pipelines.portrait import ALIKE
 from pipelines.spread import Spread, here
 from pipelines.surplus import Between, surplus_of, tellable_of
@@ -157,7 +157,7 @@ class Curation:
         import numpy as np
 
         shape = Shingling(self.settings.dedup.shingle_words)
-        alike = Likeness(
+        alike = Resemblance(
             "user_side", ALIKE, 0.0, shape, recall=0.99
         )  # .999 proposes ten times more
         sides = {"before": np.ones_like(kept), "after": kept}

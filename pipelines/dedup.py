@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pipelines.dedup_index import kept_earlier
-from pipelines.near import Likeness, Loadable, joined, near_pairs, parts_at
+from pipelines.near import Loadable, Resemblance, joined, near_pairs, parts_at
 from pipelines.semantic import SemanticSettings, semantic_pairs
 from pipelines.spread import Spread, in_turn
 from pipelines.traces import ALWAYS, UNITS, Traces, TraceShape
@@ -76,7 +76,7 @@ class DedupSettings(Settings):
     )
 
     @property
-    def likenesses(self) -> list[Likeness]:
+    def resemblances(self) -> list[Resemblance]:
         """The units that are compared."""
         thresholds = (
             self.opener_threshold,
@@ -86,7 +86,7 @@ class DedupSettings(Settings):
         )
         shape = Shingling(self.shingle_words)
         return [
-            Likeness(unit, threshold, self.user_floor, shape)
+            Resemblance(unit, threshold, self.user_floor, shape)
             for unit, threshold in zip(UNITS, thresholds, strict=True)
             if threshold is not None
         ]
@@ -94,7 +94,7 @@ class DedupSettings(Settings):
     @property
     def shape(self) -> TraceShape:
         """What must be remembered of each conversation."""
-        compared = {each.unit for each in self.likenesses}
+        compared = {each.unit for each in self.resemblances}
         units = tuple(unit for unit in UNITS if unit in compared or unit in ALWAYS)
         return TraceShape(Shingling(self.shingle_words), units, self.semantic)
 
@@ -311,8 +311,12 @@ def _searches(
     parts: Sequence[Loadable], settings: DedupSettings
 ) -> Iterator[tuple[str, str, Search]]:
     """What is looked for after exact repeats: reason, unit, and who finds the pairs."""
-    for likeness in settings.likenesses:
-        yield NEAR_REASONS[likeness.unit], likeness.unit, partial(near_pairs, parts, likeness)
+    for resemblance in settings.resemblances:
+        yield (
+            NEAR_REASONS[resemblance.unit],
+            resemblance.unit,
+            partial(near_pairs, parts, resemblance),
+        )
     if settings.semantic.model:
         search = partial(semantic_pairs, parts, settings.semantic.threshold)
         yield SEMANTIC_REASON, settings.semantic.unit, search
@@ -357,14 +361,14 @@ def _ids(parts: Sequence[Loadable], places: "NDArray[np.int64]") -> "pa.Array":
 
 
 def groups_alike(
-    parts: Sequence[Loadable], likeness: Likeness, places: "NDArray[np.int64]", spread: Spread
+    parts: Sequence[Loadable], resemblance: Resemblance, places: "NDArray[np.int64]", spread: Spread
 ) -> "NDArray[np.int64]":
     """For each of some places the position of the first one that it is alike to, if by others."""
     import numpy as np
 
-    groups = _groups(joined(parts, likeness.unit)[places])
+    groups = _groups(joined(parts, resemblance.unit)[places])
     own = np.flatnonzero(groups == np.arange(len(groups)))
-    pairs = near_pairs(parts, likeness, places[own], spread).pairs
+    pairs = near_pairs(parts, resemblance, places[own], spread).pairs
     found: NDArray[np.int64] = own[_best_alike(len(own), pairs)[np.searchsorted(own, groups)]]
     return found
 

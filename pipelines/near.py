@@ -55,7 +55,7 @@ class Loadable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class Resemblance:
     """When two rows are alike by one unit."""
 
     unit: str
@@ -77,7 +77,7 @@ class _Band:
     """Rows whose values from `first` on are compared; `places` are theirs, in the ranks' order."""
 
     parts: Sequence[Loadable]
-    likeness: Likeness
+    resemblance: Resemblance
     first: int
     places: "NDArray[np.int64]"
 
@@ -87,8 +87,8 @@ class _Band:
 
         from usersim import shingle_kernel as kernel
 
-        rows = self.likeness.banding.rows
-        matrices = (part.matrix(self.likeness.unit) for part in self.parts)
+        rows = self.resemblance.banding.rows
+        matrices = (part.matrix(self.resemblance.unit) for part in self.parts)
         keys = [kernel.band_keys(np.asarray(m), self.first, rows) for m in matrices]
         return pairs_of_keys(np.concatenate(keys)[self.places], BUCKET)
 
@@ -98,7 +98,7 @@ class _Doubtful:
     """Pairs of places to be verified."""
 
     parts: Sequence[Loadable]
-    likeness: Likeness
+    resemblance: Resemblance
     pairs: "NDArray[np.int64]"
 
     def scores(self) -> "NDArray[np.float64]":
@@ -112,9 +112,9 @@ class _Doubtful:
             pairs = local.reshape(-1, 2)
             held = parts_at(self.parts, involved)
             turns = [each for part, rows in held for each in part.turns(rows.tolist())]
-            found[likely] = self._similarities(turns, self.likeness.unit, pairs)
-            if part := USER_PART.get(self.likeness.unit):
-                floor = self.likeness.user_floor
+            found[likely] = self._similarities(turns, self.resemblance.unit, pairs)
+            if part := USER_PART.get(self.resemblance.unit):
+                floor = self.resemblance.user_floor
                 found[likely] *= self._similarities(turns, part, pairs) >= floor
         return found
 
@@ -123,7 +123,7 @@ class _Doubtful:
     ) -> "NDArray[np.float64]":
         from usersim import shingle_kernel as kernel
 
-        sets = self.likeness.shingling.sets([UNITS[unit](each) for each in turns])
+        sets = self.resemblance.shingling.sets([UNITS[unit](each) for each in turns])
         scores: NDArray[np.float64] = kernel.jaccards((sets.values, sets.starts, sets.sizes), pairs)
         return scores
 
@@ -137,14 +137,14 @@ class _Doubtful:
         from usersim import shingle_kernel as kernel
 
         involved, local = np.unique(self.pairs, return_inverse=True)
-        unit, threshold = self.likeness.unit, self.likeness.threshold
+        unit, threshold = self.resemblance.unit, self.resemblance.threshold
         rows = [part.matrix(unit)[at] for part, at in parts_at(self.parts, involved)]
         found: NDArray[np.int64] = kernel.agreements(np.concatenate(rows), local.reshape(-1, 2))
         return found >= NUM_PERM * threshold - 6 * math.sqrt(NUM_PERM * threshold * (1 - threshold))
 
 
 def near_pairs(
-    parts: Sequence[Loadable], likeness: Likeness, places: "NDArray[np.int64]", spread: Spread
+    parts: Sequence[Loadable], resemblance: Resemblance, places: "NDArray[np.int64]", spread: Spread
 ) -> Alike:
     """Verified pairs of positions in `places`, the rows to be compared, in the ranks' order.
 
@@ -153,14 +153,14 @@ def near_pairs(
     import numpy as np
 
     packed, scores = np.empty(0, dtype=np.uint64), np.empty(0)
-    for some, how_much in _verified(parts, likeness, places, spread):
+    for some, how_much in _verified(parts, resemblance, places, spread):
         packed, first = np.unique(np.concatenate([packed, some]), return_index=True)
         scores = np.concatenate([scores, how_much])[first]
     return Alike(unpacked(packed), scores)
 
 
 def alike_share(
-    parts: Sequence[Loadable], likeness: Likeness, among: "NDArray[np.bool_]", spread: Spread
+    parts: Sequence[Loadable], resemblance: Resemblance, among: "NDArray[np.bool_]", spread: Spread
 ) -> float | None:
     """Share of the rows at the places `among` that are alike to another of them; None without any.
 
@@ -171,19 +171,19 @@ def alike_share(
     places = np.flatnonzero(among)
     if not len(places):
         return None
-    contents = joined(parts, likeness.unit)[places]
+    contents = joined(parts, resemblance.unit)[places]
     _, first, inverse, counts = np.unique(
         contents, return_index=True, return_inverse=True, return_counts=True
     )
     alike = counts > 1
-    for packed, _ in _verified(parts, likeness, places[first], spread, alike):
+    for packed, _ in _verified(parts, resemblance, places[first], spread, alike):
         alike[unpacked(packed).ravel()] = True
     return round(float(alike[inverse].mean()), 4)
 
 
 def _verified(
     parts: Sequence[Loadable],
-    likeness: Likeness,
+    resemblance: Resemblance,
     places: "NDArray[np.int64]",
     spread: Spread,
     settled: "NDArray[np.bool_] | None" = None,
@@ -194,11 +194,11 @@ def _verified(
     """
     import numpy as np
 
-    banding = likeness.banding
+    banding = resemblance.banding
     firsts = range(0, banding.num_perm, banding.rows)
-    bands = [_Band(parts, likeness, first, places) for first in firsts]
+    bands = [_Band(parts, resemblance, first, places) for first in firsts]
     waiting, left = np.empty(0, dtype=np.uint64), len(bands)
-    with _shown(likeness.unit, len(bands), len(places)) as bar:
+    with _shown(resemblance.unit, len(bands), len(places)) as bar:
         for found in spread(_Band.pairs, bands):
             waiting, left = np.union1d(waiting, found), left - 1
             if not left or len(waiting) >= CANDIDATES:
@@ -206,20 +206,20 @@ def _verified(
                 if settled is not None:
                     open_ = ~settled[pairs].all(axis=1)
                     waiting, pairs = waiting[open_], pairs[open_]
-                scores = _scored(parts, likeness, places[pairs], spread)
-                reached = scores >= likeness.threshold
+                scores = _scored(parts, resemblance, places[pairs], spread)
+                reached = scores >= resemblance.threshold
                 yield waiting[reached], scores[reached]
                 waiting = waiting[:0]
             bar.advance()
 
 
 def _scored(
-    parts: Sequence[Loadable], likeness: Likeness, pairs: "NDArray[np.int64]", spread: Spread
+    parts: Sequence[Loadable], resemblance: Resemblance, pairs: "NDArray[np.int64]", spread: Spread
 ) -> "NDArray[np.float64]":
     import numpy as np
 
     starts = range(0, len(pairs), PAIRS_AT_ONCE)
-    tasks = [_Doubtful(parts, likeness, pairs[s : s + PAIRS_AT_ONCE]) for s in starts]
+    tasks = [_Doubtful(parts, resemblance, pairs[s : s + PAIRS_AT_ONCE]) for s in starts]
     return np.concatenate([np.empty(0), *spread(_Doubtful.scores, tasks)])
 
 

@@ -10,7 +10,7 @@ from pipelines.curate_figures import BALANCE, Drop
 from pipelines.curate_settings import CurateSettings
 from pipelines.dedup import groups_alike
 from pipelines.judge_shards import ShardJudging
-from pipelines.near import Likeness
+from pipelines.near import Resemblance
 from pipelines.realism import check_fits, most_tellable
 from pipelines.spread import Spread
 from usersim.conversation import Conversation
@@ -38,8 +38,8 @@ def surplus_of(
 
     def clusters() -> "tuple[NDArray[np.int32], Callable[[NDArray[np.int64]], str]]":
         shape = Shingling(settings.dedup.shingle_words)
-        likeness = Likeness("opener", settings.balance.opener_similarity, 0.0, shape)
-        found = groups_alike([task.part for task in tasks], likeness, places, spread)
+        resemblance = Resemblance("opener", settings.balance.opener_similarity, 0.0, shape)
+        found = groups_alike([task.part for task in tasks], resemblance, places, spread)
 
         def name(members: "NDArray[np.int64]") -> str:
             ids = column_of(tasks, "id", places[members]).to_pylist()
