@@ -8,6 +8,7 @@ be measured on them afterwards.
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def learn_likeness(
     train = read_people(people / "train.parquet")
     persons = pick(train, settings.people_turns, seed)
     chat = _chat_of(user)
-    later = [each for c in persons for each in contexts(c, chat)][: settings.people_turns]
+    found = (each for c in persons for each in contexts(c, chat))
+    later = list(islice(found, settings.people_turns))  # the others need not be tokenised
     asked: dict[str, list[list[Message]]] = {
         "first": [[] for _ in range(settings.turns)],
         "later": [context for context, _ in later[: settings.turns]],

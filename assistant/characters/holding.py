@@ -2,7 +2,7 @@
 
 They read English and look at how a reply begins: who says something and then goes on about what
 they do not know has answered. What denies in the story's own words (`I never opened one`) is an
-answer too. How often the rule errs: docs/log.md.
+answer too. What a reply goes on to say is not read.
 """
 
 import re
