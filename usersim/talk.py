@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from usersim.conversation import Message, Role, StopReason
 from usersim.engine import Completion, Engine, Sampling
@@ -225,9 +225,7 @@ class Simulator:
             drawn = [await self._ask(role, heard, asked.draw(0))]
             if asked.candidates > 1 and asked.judge(0, drawn[0]) != LEFT:
                 others = range(1, asked.candidates)
-                drawn += await asyncio.gather(
-                    *(self._ask(role, heard, asked.draw(n)) for n in others)
-                )
+                drawn += await all_or_none(self._ask(role, heard, asked.draw(n)) for n in others)
             refused = [asked.judge(n, each) for n, each in enumerate(drawn)]
             reasons = self._chosen(talk, role, drawn, refused)
             attempts = [
@@ -303,6 +301,19 @@ class Simulator:
         pace.tokens[role] += completion.completion_tokens
         pace.prompts.update(all=completion.prompt_tokens, cached=completion.cached_tokens)
         return completion
+
+
+async def all_or_none(asked: Iterable[Coroutine[Any, Any, Completion]]) -> list[Completion]:
+    """All that was asked for, at once; on the first error the others are cancelled, and it raised.
+
+    With `asyncio.gather` the engine would go on with what nobody waits for any more.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in asked]
+    except BaseExceptionGroup as errors:  # callers catch each by its type
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def likeness_of(settings: SimulateSettings) -> "Likeness | None":

@@ -9,7 +9,7 @@ import pytest
 
 from usersim.engine import Completion
 from usersim.engines.scripted import ScriptedEngine, talkative
-from usersim.errors import InputError
+from usersim.errors import DeterministicError, EngineDead, InputError, TransientError
 from usersim.fidelity.classifiers import LinearModel, counted
 from usersim.files import read_conversations
 from usersim.journal import Journal
@@ -18,6 +18,7 @@ from usersim.outcome import PASSED_OVER, records
 from usersim.plan import FORBID_END, Agenda, SimulateSettings
 from usersim.reenact import reenact
 from usersim.simulate import simulate
+from usersim.talk import Drained, Simulator, Talk
 
 WORDS = ["tide", "lamp", "moss", "fern", "gate", "kiln", "plum", "reed", "sail", "vane", "yoke"]
 
@@ -165,6 +166,76 @@ def test_a_conversation_held_again_is_the_same(likeness, tmp_path):
         again = asyncio.run(reenact(record, agenda.plan(record.index), settings(likeness), engines))
         assert again.differences == []
         assert again.attempts == len(record.attempts)
+
+
+def first_of_four(error):
+    """An engine that answers one candidate; of the three others one fails, two would hang."""
+    asked = []
+
+    async def complete(messages, sampling):
+        asked.append("asked")
+        if len(asked) == 1:
+            return Completion("fix the bug in the parser", "stop", 1, 6)
+        if len(asked) == 4:
+            raise error
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            asked.append("cancelled")
+            raise
+        raise AssertionError("it would wait for ever")
+
+    engine = ScriptedEngine(lambda messages, sampling: "", "u")
+    engine.complete = complete
+    return engine, asked
+
+
+def held_alone(likeness, path, user, may_go_on=lambda: True):
+    """One conversation's ending; afterwards nothing is under way, and nothing is in its journal."""
+    plans = Agenda(settings(likeness, transient_retries=0), "r", 7)
+    engines = {"user": user, "assistant": talkative(model="a")}
+    simulator = Simulator(plans.settings, engines, NoOpeners(), may_go_on)
+
+    async def hold(journal):
+        try:
+            return await simulator.converse(Talk(plans.plan(0), journal))
+        finally:
+            assert len(asyncio.all_tasks()) == 1
+
+    with closing(Journal(path, {})) as journal:
+        try:
+            return asyncio.run(hold(journal))
+        finally:
+            assert list(journal.attempts()) == []
+
+
+class NoOpeners:
+    def offer(self, key, text):
+        return None
+
+
+def test_a_candidate_that_fails_takes_the_others_back(likeness, tmp_path):
+    """Each error arrives as itself, and no request is left in the engine."""
+    user, asked = first_of_four(DeterministicError("refused", "engine_refused"))
+    ending = held_alone(likeness, tmp_path / "refused.sqlite", user)
+    assert (ending.stop_reason, ending.reason) == ("error", "engine_refused")
+    assert Counter(asked) == {"asked": 4, "cancelled": 2}
+    user, asked = first_of_four(TransientError("overloaded"))
+    ending = held_alone(likeness, tmp_path / "overloaded.sqlite", user)
+    assert ending.reason == "transient_exhausted"
+    assert Counter(asked) == {"asked": 4, "cancelled": 2}
+    user, asked = first_of_four(EngineDead("gone"))
+    with pytest.raises(EngineDead, match="gone"):
+        held_alone(likeness, tmp_path / "dead.sqlite", user)
+    assert Counter(asked) == {"asked": 4, "cancelled": 2}
+
+
+@pytest.mark.parametrize("answered", [1, 2, 3])
+def test_a_drain_amid_the_candidates_leaves_nothing_of_the_turn(likeness, tmp_path, answered):
+    user = ScriptedEngine(user_script, "u")
+    with pytest.raises(Drained):
+        held_alone(likeness, tmp_path / "j.sqlite", user, lambda: user.calls < answered)
+    assert user.calls == answered
 
 
 def test_somebody_who_is_told_who_they_are_is_not_chosen_for(likeness, tmp_path):
