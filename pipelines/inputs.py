@@ -21,17 +21,20 @@ Contents = dict[str, dict[str, str]]
 """By the recipe's key: `stat` (names, sizes, times of change) and `content`, both hashes."""
 
 
-def inputs_of(stage: Stage, recipe: Recipe, user_model: Path) -> dict[str, Path]:
+def inputs_of(stage: Stage, recipe: Recipe, user_model: Path, likeness: Path) -> dict[str, Path]:
     """The local files and folders that a stage reads, by the key of the recipe that names them.
 
-    `user_model` is where the run's own UserGPT stands, which conversations are made of.
+    `user_model` and `likeness` are where the run's own stand, which conversations are made with.
     """
     table = without(recipe.to_table(), stage.pace)
     named = {key: part_of(table, key) for key in stage.tables}
     named["models"] = {key: table["models"][key] for key in stage.models}
     found = {key: Path(value).expanduser() for key, value in flat(named) if _is_path(value)}
-    if "train_user" in (before.name for before in recipe.after(stage)):
+    before = {needed.name for needed in recipe.after(stage)}
+    if "train_user" in before:
         found["the run's UserGPT"] = user_model
+    if "learn_likeness" in before:
+        found["the run's likeness"] = likeness
     return {key: path for key, path in found.items() if path.exists()}
 
 

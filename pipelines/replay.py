@@ -32,6 +32,7 @@ from usersim.simulate import open_engines
 if TYPE_CHECKING:
     from usersim.engine import Engine
     from usersim.engines import EngineSpec
+    from usersim.plan import SimulateSettings
 
 Verdict = Literal["identical", "engine-nondeterministic", "inputs changed"]
 SIMULATE = stage_named("simulate")
@@ -81,7 +82,8 @@ async def replay_async(
         raise InputError(f"{root} is no run folder: it has no {run.recipe_file.name}")
     recipe = Recipe.load(run.recipe_file)
     settings, user, assistant, *_, fingerprint, seed = simulation(recipe, run)
-    if changed := list(_changed_recipe(run, recipe)):  # its ids would be others
+    changed = [*_changed_recipe(run, recipe), *_gone_likeness(settings)]
+    if changed:  # its ids would be others, or its turns
         return Replay(identity, "inputs changed", changed=changed)
     agenda = Agenda.of(settings, fingerprint, seed, root)
     plan, shard = find(agenda, identity)
@@ -131,6 +133,13 @@ def _changed_recipe(run: RunFolder, recipe: Recipe) -> Iterator[str]:
     if mark.fingerprint != expected:
         yield f"recipe: fingerprint {mark.fingerprint} then, {expected} now"
     yield from run.changed_inputs(SIMULATE, recipe)
+
+
+def _gone_likeness(settings: "SimulateSettings") -> Iterator[str]:
+    """Other inputs may be gone once they were read; this one is needed to choose again."""
+    path = Path(settings.likeness).expanduser()
+    if settings.candidates > 1 and not path.is_file():
+        yield f"likeness: {path} is gone, by which one of {settings.candidates} turns was chosen"
 
 
 def _changed_inputs(

@@ -134,7 +134,7 @@ class RunFolder:
         return changed(mark.inputs if mark else None, self._inputs(stage, recipe))
 
     def _inputs(self, stage: Stage, recipe: Recipe) -> dict[str, Path]:
-        return inputs_of(stage, recipe, self.user_model)
+        return inputs_of(stage, recipe, self.user_model, self.likeness)
 
     def begin(self, stage: Stage, recipe: Recipe) -> None:
         """Note that a stage begins; what an interrupted attempt left goes, unless it resumes."""

@@ -109,16 +109,22 @@ def test_which_inputs_a_stage_has(tmp_path, source, monkeypatch):
     for folder in (checkpoint, user_model):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
+    (likeness := tmp_path / "likeness.npz").write_bytes(b"arrays")
     (tmp_path / "sharegpt").mkdir()
     monkeypatch.chdir(tmp_path)
     given = recipe(source, assistant=str(checkpoint), user="somebody/on-the-hub")
-    assert inputs_of(INGEST, given, user_model) == {"ingest.source": source}
-    assert inputs_of(SIMULATE, given, user_model) == {
+    assert inputs_of(INGEST, given, user_model, likeness) == {"ingest.source": source}
+    assert inputs_of(SIMULATE, given, user_model, likeness) == {
         "models.assistant": checkpoint,
         "the run's UserGPT": user_model,
     }
-    assert inputs_of(stage_named("train-user"), given, user_model) == {}
-    assert inputs_of(INGEST, Recipe.checked({}, "test"), user_model) == {}
+    choosing = Recipe.checked({"simulate": {"candidates": 4}}, "test")
+    assert inputs_of(SIMULATE, choosing, user_model, likeness) == {
+        "the run's UserGPT": user_model,
+        "the run's likeness": likeness,
+    }
+    assert inputs_of(stage_named("train-user"), given, user_model, likeness) == {}
+    assert inputs_of(INGEST, Recipe.checked({}, "test"), user_model, likeness) == {}
 
 
 def test_a_checkpoint_that_changed_under_its_name(tmp_path):
@@ -130,7 +136,7 @@ def test_a_checkpoint_that_changed_under_its_name(tmp_path):
     table = read_json(run.root / "stages" / "simulate.json")
     (run.root / "stages" / "curate.json").unlink()
     own = Recipe.load(run.recipe_file, [f"models.assistant={checkpoint}"])
-    inputs = identified(inputs_of(SIMULATE, own, run.user_model))
+    inputs = identified(inputs_of(SIMULATE, own, run.user_model, run.likeness))
     marked = {"fingerprint": own.stage_fingerprint(SIMULATE), "inputs": inputs, "state": "begun"}
     write_json(run.root / "stages" / "simulate.json", table | marked)
     run.recipe_file.write_text(own.to_yaml())

@@ -136,6 +136,26 @@ def test_a_changed_recipe_is_named_before_any_engine_is_asked(run, plain):
     assert failed.output.startswith("inputs changed: conversation ")
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_learned_likeness_that_is_another_or_gone_is_an_input_changed(run, tmp_path, own):
+    path = run.likeness if own else tmp_path / "learned.npz"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"arrays")
+    changes = ["simulate.candidates=4", f"simulate.likeness='{'' if own else path}'"]
+    recipe = Recipe.load(run.recipe_file, changes)
+    write_text(run.recipe_file, recipe.to_yaml())
+    run.begin(stage_named("simulate"), recipe)
+    path.write_bytes(b"others")
+    key = "the run's likeness" if own else "simulate.likeness"
+    done = replay(run.root, "0")
+    assert done.verdict == "inputs changed"
+    assert [line.split(": ")[0] for line in done.changed] == [key]
+    path.unlink()
+    done = replay(run.root, "0")
+    assert done.verdict == "inputs changed"
+    assert done.changed == [f"likeness: {path} is gone, by which one of 4 turns was chosen"]
+
+
 def test_another_journal_is_another_plan(run, plain):
     with sqlite3.connect(run.journal / "part-00000.sqlite") as db:
         db.execute("UPDATE owner SET value = '8' WHERE name = 'seed'")
