@@ -209,7 +209,8 @@ def _talk(
             new = heard + manner.overhead
             while generator.random() < manner.refused:  # and heard by nobody
                 said.append(Said(role, min(most, round(manner.refused_tokens)), new, True))
-            candidates = recipe.simulate.candidates if role == "user" else 1
+            chooses = role == "user" and recipe.simulate.chooses
+            candidates = recipe.simulate.candidates if chooses else 1
             drawn = generator.standard_normal(candidates)
             lengths = (manner.median * math.exp(manner.sigma * z) for z in drawn)
             *others, heard = (min(most, max(1, round(length))) for length in lengths)

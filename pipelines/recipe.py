@@ -148,7 +148,7 @@ class Recipe(Settings):
     @property
     def learns_likeness(self) -> bool:
         """Whether user turns are chosen by a likeness that this run learns itself."""
-        return self.simulate.candidates > 1 and not self.simulate.likeness
+        return self.simulate.chooses and not self.simulate.likeness
 
     def user_engine(self, trained: Path, logs: Path) -> EngineSpec:
         """The engine of the user: the run's own UserGPT, unless the recipe names another."""

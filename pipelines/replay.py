@@ -138,7 +138,7 @@ def _changed_recipe(run: RunFolder, recipe: Recipe) -> Iterator[str]:
 def _gone_likeness(settings: "SimulateSettings") -> Iterator[str]:
     """Other inputs may be gone once they were read; this one is needed to choose again."""
     path = Path(settings.likeness).expanduser()
-    if settings.candidates > 1 and not path.is_file():
+    if settings.chooses and not path.is_file():
         yield f"likeness: {path} is gone, by which one of {settings.candidates} turns was chosen"
 
 

@@ -108,6 +108,16 @@ class SimulateSettings(Settings):
     source: str = Field("realchat", description="source column of the rows made")
     license: str = Field("", description="license column of the rows made")
 
+    @property
+    def chooses(self) -> bool:
+        """Whether user turns are chosen among candidates: not where users are told who they are.
+
+        What somebody was told to be, the classifier would take for unlike people. Of a file's
+        people nothing is known here; those whom it tells nothing are chosen for.
+        """
+        cast = not self.cast.file and self.cast.personas > 1 and self.cast.user == "persona"
+        return self.candidates > 1 and not self.given and not cast
+
     @model_validator(mode="after")
     def _rounds_in_order(self) -> "SimulateSettings":
         if self.min_rounds > self.max_rounds:

@@ -190,8 +190,8 @@ class Simulator:
                 talk.seed(candidate), FORBID_END if candidate else bias
             )
 
-        # What somebody was told to be, the classifier would take for unlike people.
-        candidates = 1 if talk.plan.brief.user_system else settings.candidates
+        chooses = settings.chooses and not talk.plan.brief.user_system
+        candidates = settings.candidates if chooses else 1
         await self._speak(talk, Asked("user", draw, judge, limit, candidates))
 
     async def _open_as_given(self, talk: Talk) -> None:
@@ -317,8 +317,8 @@ async def all_or_none(asked: Iterable[Coroutine[Any, Any, Completion]]) -> list[
 
 
 def likeness_of(settings: SimulateSettings) -> "Likeness | None":
-    """What chooses among candidates, where there are any. Raises InputError without its file."""
-    if settings.candidates == 1:
+    """What chooses among candidates, where that is done. Raises InputError without its file."""
+    if not settings.chooses:
         return None
     from usersim.likeness import Likeness
 

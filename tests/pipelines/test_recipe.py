@@ -43,6 +43,26 @@ def test_a_shipped_recipe_is_found_by_its_name(tmp_path, monkeypatch):
     assert Recipe.load(Path("demo")) == Recipe.load(DEFAULT)
 
 
+@pytest.mark.parametrize(
+    ("simulate", "learns"),
+    [
+        ({}, False),
+        ({"candidates": 4}, True),
+        ({"candidates": 4, "likeness": "learned.npz"}, False),
+        ({"candidates": 4, "given": ["profile"]}, False),
+        ({"candidates": 4, "cast": {"personas": 8}}, False),
+        ({"candidates": 4, "cast": {"personas": 8, "user": "free"}}, True),
+        ({"candidates": 4, "cast": {"personas": 1}}, True),  # nobody else to be played
+        ({"candidates": 4, "cast": {"file": "people.yaml"}}, True),
+        ({"candidates": 4, "briefs": "briefs.jsonl"}, True),
+    ],
+)
+def test_a_likeness_is_learned_where_somebody_is_chosen_for(simulate, learns):
+    recipe = Recipe.checked({"simulate": simulate}, "test")
+    stage = stage_named("learn-likeness")
+    assert (stage in recipe.planned) == (stage in recipe.after(stage_named("simulate"))) == learns
+
+
 def test_all_problems_are_told_at_once_with_the_nearest_key(tmp_path):
     message = refused(
         "simulate: {convesations: 3}\nconcurrency: 4\nmodels: {oracle: x}\nseed: often", tmp_path

@@ -245,6 +245,12 @@ def test_somebody_who_is_told_who_they_are_is_not_chosen_for(likeness, tmp_path)
     assert figures["candidates_passed_over"] == 0
 
 
+def test_a_cast_that_is_told_who_it_is_needs_no_likeness(tmp_path):
+    figures = hold(tmp_path, tmp_path / "none.npz", conversations=4, cast={"personas": 2})
+    assert figures["conversations"] == 4
+    assert figures["candidates_passed_over"] == 0
+
+
 def test_without_a_learned_likeness_nothing_begins(tmp_path):
     with pytest.raises(InputError, match="learn-likeness"):
         hold(tmp_path, tmp_path / "none.npz")
