@@ -7,7 +7,7 @@ those that were assumed say which they are.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from pipelines.machine import cores
 from pipelines.recipe import Recipe
 from usersim.conversation import Role
 from usersim.errors import InputError
+from usersim.learn_likeness import IN_FLIGHT
 from usersim.progress import duration
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class Forecast:
     occupancy: float
     """Completions in flight, as a share of the slots, until the last tenth."""
     money: float | None
+    learning: dict[str, float]
+    """`turns`, `tokens` and `hours` of the stage learn-likeness, beside all the others here; empty
+    where it is not done."""
     sources: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -251,8 +255,23 @@ def forecast(recipe: Recipe, wanted: Wanted, rates: Rates) -> Forecast:
         bytes=_storage(tokens, rates.bytes),
         occupancy=line.in_flight / min(worker.concurrency, len(talks)),
         money=_money(recipe, wanted, gpu_hours, tokens),
+        learning=_learning(recipe, rates),
         sources=rates.sources,
     )
+
+
+def _learning(recipe: Recipe, rates: Rates) -> dict[str, float]:
+    """What it takes to draw the turns that a likeness is learned from, half of them openers."""
+    if not recipe.learns_likeness:
+        return {}
+    turns, once = 2 * recipe.likeness.turns, {"candidates": 1, "min_rounds": 1, "max_rounds": 1}
+    alone = recipe.model_copy(update={"simulate": recipe.simulate.model_copy(update=once)})
+    talks = draw(alone, rates.habits, turns)
+    said = [s for talk in talks for s in talk if s.role == "user"][:turns]
+    said[1::2] = (replace(s, prompt=rates.habits.prompt_tokens) for s in said[1::2])
+    worker = replace(worker_of(recipe, rates.speeds, rates.capacity), concurrency=IN_FLIGHT)
+    seconds = rates.start_s + hold([[s] for s in said], worker).seconds
+    return {"turns": turns, "tokens": sum(s.tokens for s in said), "hours": seconds / 3600}
 
 
 def _steady(line: Timeline) -> float:
@@ -311,6 +330,7 @@ def report(recipe: Recipe, wanted: Wanted, f: Forecast) -> str:
     where = f"{wanted.gpus} GPUs" if wanted.gpus else "this machine"
     tokens = {name: amount(count) for name, count in f.tokens.items()}
     stored = ", ".join(f"{name} {amount(size)}B" for name, size in f.bytes.items())
+    dropped = "refused or passed over" if recipe.simulate.chooses else "refused"
     lines = [
         f"{f.conversations:,} conversations of {recipe.name} on {where}",
         f"  time     {duration(f.hours * 3600)}, {f.conversations_per_s:,.2f} conversations/s;"
@@ -319,13 +339,26 @@ def report(recipe: Recipe, wanted: Wanted, f: Forecast) -> str:
         f"  rounds   {f.rounds_mean:.2f} a conversation, about"
         f" {2 * f.rounds_mean * f.conversations:,.0f} turns in all",
         f"  tokens   {tokens['user']} user + {tokens['assistant']} assistant, {tokens['refused']}"
-        f" refused; prompts {tokens['prompt']}, of them {tokens['prompt_computed']} computed",
+        f" {dropped}; prompts {tokens['prompt']}, of them {tokens['prompt_computed']} computed",
         f"  slots    {f.occupancy:.0%} of {recipe.simulate.concurrency} a worker in use",
         f"  storage  {stored}",
     ]
     lines += [f"  GPUs     {f.gpu_hours:,.1f} GPU-hours"] if wanted.gpus else []
     lines += [f"  price    {f.money:,.2f}, in the currency of the prices given"] if f.money else []
+    lines += [f"  besides  {line}" for line in _besides(f.learning)]
     return "\n".join([*lines, *(f"  from     {source}" for source in f.sources)])
+
+
+def _besides(learning: Mapping[str, float]) -> list[str]:
+    """What the figures are without."""
+    lines = ["people, training, curation and the rest of a run are not counted"]
+    if learning:
+        turns, tokens = learning["turns"], amount(learning["tokens"])
+        took = duration(learning["hours"] * 3600)
+        lines.append(
+            f"learn-likeness, not counted: {turns:,.0f} user turns, {tokens} tokens, {took}"
+        )
+    return lines
 
 
 def amount(number: float) -> str:

@@ -115,6 +115,23 @@ def test_candidates_are_written_and_one_of_them_is_heard():
     assert turns[4] - turns[1] == pytest.approx(3 * stand[1], rel=0.2)
 
 
+def test_what_learning_a_likeness_takes_stands_beside_the_forecast():
+    recipe = Recipe.load(SHIPPED, ["simulate.candidates=8", "likeness.turns=500"])
+    made = planned(recipe)
+    assert made.learning["turns"] == 1000
+    mean = DEMO.user.mean(recipe.simulate.user_sampling.max_tokens)
+    expected = 1000 * (mean * (1 - DEMO.user.refused) + DEMO.user.refused_tokens * 0.17)
+    assert made.learning["tokens"] == pytest.approx(expected, rel=0.1)
+    more = planned(Recipe.load(SHIPPED, ["simulate.candidates=8", "likeness.turns=2000"]))
+    drawing = [m.learning["hours"] - m.start_hours for m in (made, more)]
+    assert drawing[1] == pytest.approx(4 * drawing[0], rel=0.2)
+    told = plan("simulate.candidates=8", "likeness.turns=500").output
+    assert "besides  learn-likeness, not counted: 1,000 user turns, " in told
+    assert " refused or passed over; prompts " in told
+    assert planned(Recipe.load(SHIPPED)).learning == {}
+    assert "besides  people, training, curation" in plan().output
+
+
 def test_nobody_leaves_before_the_recipe_lets_them():
     asked = rounds_of("simulate.min_rounds=4", "simulate.max_rounds=6")
     assert set(asked) == {4, 5, 6}
