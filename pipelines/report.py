@@ -80,6 +80,7 @@ def render(view: RunView, surface: Context | None, surface_kept: Context | None)
         "rounds": _rounds(view, surface),
         "openers": _openers(view),
         "perplexity": _perplexity(view),
+        "choice": sections.choice(view),
         "loss": _loss(view),
         "speed": _speed(view),
         "clean": sections.cleanliness(view),

@@ -121,6 +121,28 @@ def openers(view: RunView) -> list[tuple[str, float]]:
     ]
 
 
+def choice(view: RunView) -> Context | None:
+    """What a likeness was learned from, how well it tells, and what choosing by it cost.
+
+    None where no turn was chosen and nothing learned.
+    """
+    passed_over = view.number("simulate", "candidates_passed_over")
+    learned = [
+        (name, *(view.number("likeness", part, key) for key in ("people", "simulated", "auc")))
+        for part, name in (("first", "first turns"), ("later", "later turns"))
+        if view.table("likeness", part)
+    ]
+    if not learned and not passed_over:
+        return None
+    return {
+        "learned": learned,
+        "learning": view.number("likeness", "tokens"),
+        "passed_over": passed_over,
+        "tokens": view.number("simulate", "tokens_passed_over"),
+        "stand": view.number("simulate", "tokens", "user"),
+    }
+
+
 def cost(view: RunView) -> Context | None:
     """Engine time and tokens, in all and for each kept conversation; None where not known."""
     kept = view.number("curate", "kept")

@@ -35,6 +35,9 @@ XSS = [
 ]  # fmt: skip
 
 
+NONE = figure(None)
+
+
 class Page(HTMLParser):
     """The tags, attributes and visible text of a page."""
 
@@ -316,3 +319,15 @@ def test_entities_are_escaped_once(small) -> None:
     write_rejections(small / "rejected" / "curate.parquet", lost)
     write_report(small)
     assert html.escape("R&D <b>") in (small / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("broken", [XSS[0], {"first": {"people": XSS[0], "auc": XSS[1]}}])
+def test_a_learned_likeness_is_shown_by_its_numbers_alone(small, broken):
+    heading = "Which of its turns are taken"
+    assert heading not in rendered(small).text  # nothing was chosen
+    write_json(small / "metrics.json", metrics() | {"likeness": broken})
+    page = rendered(small)
+    assert "script" not in page.tags
+    assert "alert" not in page.text
+    assert (heading in page.text) == isinstance(broken, dict)
+    assert (f"first turns {NONE} {NONE} {NONE}" in page.text) == isinstance(broken, dict)

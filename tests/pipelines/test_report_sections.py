@@ -11,6 +11,13 @@ from usersim.files import write_json, write_text
 FIGURE = {"value": 0.62, "low": 0.57, "high": 0.66, "floor": 0.55, "floor_high": 0.58}
 
 
+LEARNED = {
+    "first": {"people": 4000, "simulated": 989, "auc": 0.7312},
+    "later": {"people": 3871, "simulated": 902, "auc": 0.64},
+    "tokens": 107_321,
+}
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A run with everything that other commands add."""
@@ -28,6 +35,8 @@ def page(tmp_path_factory):
             "simulated": {"conversations": 240, "openers": 0.0125, "verbatim": 0.0, "longest": 17},
             "held_out_people": {"conversations": 300, "openers": 0.0333, "longest": 41}},
     }  # fmt: skip
+    table["likeness"] = LEARNED
+    table["simulate"] |= {"candidates_passed_over": 5012, "tokens_passed_over": 194_020}
     table["curate"]["funnel"][0]["cost"] = {"tokens": 2500, "seconds": 12.0}
     recipe = (
         root / "recipe.yaml"
@@ -55,6 +64,10 @@ def page(tmp_path_factory):
         "duplicates ✗ 0.021 at most 0.01",
         "similar conversation 5",
         "en 96 %",
+        "first turns 4,000 989 0.73",
+        "later turns 3,871 902 0.64",
+        "took 107,321 tokens.",
+        "5,012 candidates of 194,020 tokens were passed over, beside",
         "email 4",
         "3 of 240 generated conversations held one of 80 questions of mt-bench; 0 of them are in",
         "begin as a training person did 1.2 % 3.3 %",
