@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from usersim.conversation import Role
 from usersim.engine import Engine
@@ -73,7 +73,11 @@ class EngineSpec(Settings):
     gpu_memory_utilization: float = Field(
         0.45, gt=0, le=1, description="vllm on GPU: share of its memory for this engine"
     )
-    gpus: str = Field("", description="vllm on GPU: ids of its devices, as 0 or 2,3; default: all")
+    gpus: str = Field(
+        "",
+        description="vllm on GPU: ids of its devices, as 0 or 2,3, dealt out to its replicas;"
+        " default: all",
+    )
     tensor_parallel: int = Field(
         1, ge=1, description="vllm on GPU: devices that hold one model together"
     )
@@ -91,6 +95,34 @@ class EngineSpec(Settings):
         None, description="endpoint: what its tokens cost; default: nothing"
     )
     log_dir: Path | None = Field(None, description="vllm: folder of its log; default: no log")
+
+    @model_validator(mode="after")
+    def _replicas_fill_devices(self) -> Self:
+        """Else devices would be idle, or hold more engines than others, and nobody be told."""
+        places, rest = divmod(len(self._devices), self.tensor_parallel)
+        even = not rest and places and self.replicas % places == 0
+        if self.kind == "vllm" and self.replicas > 1 and self._devices and not even:
+            raise ValueError(
+                f"gpus: {self.replicas} replicas with tensor_parallel {self.tensor_parallel} cannot"
+                f" be dealt out evenly to {self.gpus!r}: list"
+                f" {self.replicas * self.tensor_parallel} devices for one place each"
+            )
+        return self
+
+    @property
+    def _devices(self) -> list[str]:
+        return [device.strip() for device in self.gpus.split(",") if device.strip()]
+
+    def replica(self, number: int) -> Self:
+        """The spec of one of the replicas, counted from 0, with its own part of `gpus`.
+
+        Where there are fewer places than replicas, as many share each.
+        """
+        devices, size = self._devices, self.tensor_parallel
+        first = number % (len(devices) // size or 1) * size
+        return self.model_copy(
+            update={"replicas": 1, "gpus": ",".join(devices[first : first + size])}
+        )
 
     @property
     def display_name(self) -> str:
@@ -145,7 +177,9 @@ def open_engine(spec: EngineSpec) -> Engine:
 
         if spec.replicas == 1:
             return VllmEngine.open(spec)
-        return Replicas.open([partial(VllmEngine.open, spec)] * spec.replicas)
+        return Replicas.open(
+            [partial(VllmEngine.open, spec.replica(n)) for n in range(spec.replicas)]
+        )
     if spec.kind == "endpoint":
         from usersim.engines.endpoint import EndpointEngine
 
