@@ -11,7 +11,7 @@ printed, a JSON line a variant, is each statistic of people's own turns and the 
 import argparse
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,32 @@ from usersim.conditions import profile_of, user_system
 from usersim.conversation import Conversation, Message
 from usersim.engine import Completion, Engine
 from usersim.engines import EngineSpec, open_engine
-from usersim.learn_likeness import contexts
 from usersim.plan import FORBID_END, SamplingSettings
+from usersim.rows import ViewSettings
 from usersim.surface import turn_statistics
 from usersim.train import pick, read_people
+
+VIEW = ViewSettings()
+LATER_ROUNDS = 3
+"""Later turns of one person that are read; a few talk for a hundred rounds."""
+
+
+def contexts(conversation: Conversation, chat: ChatFormat) -> Iterator[tuple[list[Message], str]]:
+    """What a person had before them when they typed each later turn, and that turn."""
+    turns = conversation.turns
+    for position in range(2, min(len(turns), 2 * LATER_ROUNDS + 1), 2):
+        yield [clipped(m, chat) for m in turns[:position]], turns[position].content
+
+
+def clipped(message: Message, chat: ChatFormat) -> Message:
+    """The message as training shows it."""
+    ids = list(chat.text_ids(message.content))
+    if message.role == "user":
+        ids = ids[: VIEW.target_limit]
+    elif len(ids) > VIEW.context_limit:
+        tail = VIEW.context_limit // 4
+        ids = ids[: VIEW.context_limit - tail] + ids[len(ids) - tail :]
+    return Message(message.role, chat.tokenizer.decode(ids) or " ")
 
 
 def main() -> None:

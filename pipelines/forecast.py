@@ -7,7 +7,7 @@ those that were assumed say which they are.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from pipelines.machine import cores
 from pipelines.recipe import Recipe
 from usersim.conversation import Role
 from usersim.errors import InputError
-from usersim.learn_likeness import IN_FLIGHT
+from usersim.learn_likeness import rehearsal
 from usersim.progress import duration
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class Forecast:
     """Completions in flight, as a share of the slots, until the last tenth."""
     money: float | None
     learning: dict[str, float]
-    """`turns`, `tokens` and `hours` of the stage learn-likeness, beside all the others here; empty
-    where it is not done."""
+    """`conversations`, `tokens` and `hours` of the stage learn-likeness, beside all the others
+    here; empty where it is not done."""
     sources: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -261,17 +261,16 @@ def forecast(recipe: Recipe, wanted: Wanted, rates: Rates) -> Forecast:
 
 
 def _learning(recipe: Recipe, rates: Rates) -> dict[str, float]:
-    """What it takes to draw the turns that a likeness is learned from, half of them openers."""
+    """What the rehearsal takes that a likeness is learned from."""
     if not recipe.learns_likeness:
         return {}
-    turns, once = 2 * recipe.likeness.turns, {"candidates": 1, "min_rounds": 1, "max_rounds": 1}
-    alone = recipe.model_copy(update={"simulate": recipe.simulate.model_copy(update=once)})
-    talks = draw(alone, rates.habits, turns)
-    said = [s for talk in talks for s in talk if s.role == "user"][:turns]
-    said[1::2] = (replace(s, prompt=rates.habits.prompt_tokens) for s in said[1::2])
-    worker = replace(worker_of(recipe, rates.speeds, rates.capacity), concurrency=IN_FLIGHT)
-    seconds = rates.start_s + hold([[s] for s in said], worker).seconds
-    return {"turns": turns, "tokens": sum(s.tokens for s in said), "hours": seconds / 3600}
+    held = recipe.model_copy(
+        update={"simulate": rehearsal(recipe.likeness, recipe.simulate, Path())}
+    )
+    talks = draw(held, rates.habits, held.simulate.conversations)
+    seconds = rates.start_s + hold(talks, worker_of(held, rates.speeds, rates.capacity)).seconds
+    tokens = sum(said.tokens for talk in talks for said in talk)
+    return {"conversations": len(talks), "tokens": tokens, "hours": seconds / 3600}
 
 
 def _steady(line: Timeline) -> float:
@@ -353,10 +352,10 @@ def _besides(learning: Mapping[str, float]) -> list[str]:
     """What the figures are without."""
     lines = ["people, training, curation and the rest of a run are not counted"]
     if learning:
-        turns, tokens = learning["turns"], amount(learning["tokens"])
+        held, tokens = learning["conversations"], amount(learning["tokens"])
         took = duration(learning["hours"] * 3600)
         lines.append(
-            f"learn-likeness, not counted: {turns:,.0f} user turns, {tokens} tokens, {took}"
+            f"learn-likeness, not counted: {held:,.0f} conversations, {tokens} tokens, {took}"
         )
     return lines
 

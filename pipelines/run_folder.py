@@ -48,6 +48,7 @@ class RunFolder:
         self.people = root / "people"
         self.user_model = root / "models" / "user"
         self.likeness = root / "models" / "likeness.npz"
+        self.rehearsal = root / "models" / "rehearsal"
         self.assistant_model = root / "models" / "assistant"
         self.journal = root / "journal"
         self.conversations = root / "conversations"

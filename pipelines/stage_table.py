@@ -48,6 +48,11 @@ _ENGINE = (
     "gpu_memory_utilization", "gpus", "tensor_parallel", "key_variable", "timeout_s", "retries",
     "price", "log_dir",
 )  # fmt: skip
+_TALK = (
+    "max_rounds", "min_rounds", "user_sampling", "assistant_sampling", "end_bias",
+    "assistant_system", "token_budget", "opener_attempts", "turn_attempts", "opener_threshold",
+    "opener_words", "refusals",
+)  # fmt: skip
 _HARDWARE = [f"{role}.{key}" for role in ("user", "assistant") for key in _ENGINE]
 
 STAGES: tuple[Stage, ...] = (
@@ -74,8 +79,9 @@ STAGES: tuple[Stage, ...] = (
         title="what tells UserGPT's turns from people's, to choose among candidates by",
         figures="likeness",
         after=("ingest", "train_user"),
-        tables=("likeness", "simulate.user_sampling", "engines.user"),
-        pace=tuple(f"engines.user.{key}" for key in _ENGINE),
+        tables=("likeness", *(f"simulate.{key}" for key in _TALK), "engines"),
+        pace=tuple(f"engines.{key}" for key in _HARDWARE),
+        models=("assistant",),
         outputs=("models/likeness.npz",),
         asks=True,
         optional=True,

@@ -4,6 +4,7 @@ Each function below is one stage: it reads what earlier stages left in the run f
 part that does the work, and returns the figures for metrics.json.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,17 +42,26 @@ def train_user(recipe: Recipe, run: RunFolder) -> Figures:
 
 
 def learn_likeness(recipe: Recipe, run: RunFolder) -> Figures:
-    """What tells this UserGPT's turns from people's."""
-    from usersim.learn_likeness import learn_likeness
+    """What tells this UserGPT's turns from people's, learned from a rehearsal of the simulation."""
+    from usersim.learn_likeness import learn_likeness, rehearsal
+    from usersim.likeness import Likeness
+    from usersim.plan import Agenda
+    from usersim.simulate import simulate
 
-    return learn_likeness(
-        recipe.likeness,
-        recipe.simulate.user_sampling,
+    identity = recipe.identity(stage_named("learn_likeness"))
+    folder, blind = run.rehearsal / identity, run.rehearsal / "blind.npz"
+    Likeness.blind().write(blind)
+    user, assistant = (
         recipe.user_engine(run.user_model, run.logs),
-        run.people,
-        run.likeness,
-        recipe.seed,
+        recipe.assistant_engine(run.logs),
     )
+    settings = rehearsal(recipe.likeness, calibrated(recipe.simulate, user), blind)
+    held = simulate(settings, user, assistant, folder, identity, recipe.seed)
+    agenda = Agenda(settings, identity, recipe.seed)
+    learned = learn_likeness(recipe.likeness, agenda, folder, run.people, run.likeness)
+    shutil.rmtree(run.rehearsal)
+    tokens = sum(used.get("completion", 0) for used in held["usage"].values())
+    return learned | {"tokens": tokens, "seconds": held["seconds"]}
 
 
 def simulate(recipe: Recipe, run: RunFolder) -> Figures:

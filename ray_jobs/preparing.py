@@ -39,8 +39,9 @@ def prepare(recipe: Recipe, run: RunFolder, stage: Stage) -> None:
 
 
 def gpus_of(stage: Stage, recipe: Recipe) -> float:
-    """How many GPUs a stage takes that trains nothing: those of the user's engine if it asks it."""
-    return float(recipe.engines.user.tensor_parallel) if stage.asks else 0.0
+    """How many GPUs a stage takes that trains nothing: where it asks engines, as a worker does."""
+    engines = recipe.engines.user, recipe.engines.assistant
+    return float(max(engine.tensor_parallel for engine in engines)) if stage.asks else 0.0
 
 
 def in_a_task(recipe: Recipe, run: RunFolder, stage: Stage, gpus: float) -> dict[str, Any]:

@@ -10,12 +10,14 @@ a discriminator's odds, Azadi et al. 2019). Whether a user leaves is not decided
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from zipfile import BadZipFile
 
 from usersim.errors import InputError
-from usersim.fidelity.classifiers import FEATURES, LinearModel, counted
+from usersim.fidelity.classifiers import FEATURES, LinearModel, counted, shape
+from usersim.fidelity.habits import is_misspelt
 from usersim.files import whole_file
+from usersim.surface import SHARES, word_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
 PARTS = ("first", "later")
 """Openers and later turns differ too much for one model."""
+LENGTHS = 9
+"""Classes of doubling length: no word, one, two or three, and so on to 128 words and more."""
+HABITS = (*SHARES.values(), is_misspelt)
+"""What fidelity counts of a turn: in a logistic regression a column of its own makes it as frequent
+among weighted turns as among people's."""
+COLUMNS = len(shape("")) + len(HABITS) + LENGTHS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +52,18 @@ class Likeness:
             return list(range(len(texts)))
         noise = np.random.default_rng(seed).gumbel(size=len(texts))
         model = self.first if opens else self.later
-        order: list[int] = np.argsort(-(model.log_odds(counted(texts)) + noise)).tolist()
+        order: list[int] = np.argsort(-(model.log_odds(noticed(texts)) + noise)).tolist()
         return order
+
+    @classmethod
+    def blind(cls) -> Self:
+        """One that sees no difference: every text is as likely to be taken."""
+        import numpy as np
+
+        ones = np.ones(FEATURES)
+        weights = np.zeros(2 * FEATURES + COLUMNS)
+        model = LinearModel((ones, ones), np.ones(COLUMNS), weights, 0.0)
+        return cls(model, model)
 
     def write(self, path: Path) -> None:
         """Keep it as plain arrays (npz), whole or not at all."""
@@ -75,6 +93,21 @@ class Likeness:
         return cls(*models)
 
 
+def noticed(texts: Sequence[str]) -> list[Any]:
+    """What turns are weighed by: counts of words and pieces, and shapes with habits and length."""
+    from scipy.sparse import csr_matrix, hstack
+
+    words, pieces, shapes = counted(texts)
+    habits = csr_matrix([_habits(text) for text in texts])
+    return [words, pieces, hstack([shapes, habits]).tocsr()]
+
+
+def _habits(text: str) -> list[float]:
+    lengths = [0.0] * LENGTHS
+    lengths[min(word_count(text).bit_length(), LENGTHS - 1)] = 1.0
+    return [float(has(text)) for has in HABITS] + lengths
+
+
 def _arrays(model: LinearModel) -> "dict[str, NDArray[np.float32]]":
     import numpy as np
 
@@ -94,6 +127,7 @@ def _model(part: str, arrays: "dict[str, NDArray[np.float32]]") -> LinearModel:
     words, pieces, scale, weights, intercept = (
         arrays[f"{part}_{name}"].astype("float64") for name in names
     )
-    if not len(words) == len(pieces) == FEATURES or len(weights) != 2 * FEATURES + len(scale):
-        raise ValueError("arrays of other sizes")
+    sizes = [len(words), len(pieces), len(scale), len(weights)]
+    if sizes != [FEATURES, FEATURES, COLUMNS, 2 * FEATURES + COLUMNS]:
+        raise ValueError("arrays of other sizes, or of an earlier version")
     return LinearModel((words, pieces), scale, weights, float(intercept[0]))

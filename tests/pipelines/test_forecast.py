@@ -116,17 +116,18 @@ def test_candidates_are_written_and_one_of_them_is_heard():
 
 
 def test_what_learning_a_likeness_takes_stands_beside_the_forecast():
-    recipe = Recipe.load(SHIPPED, ["simulate.candidates=8", "likeness.turns=500"])
-    made = planned(recipe)
-    assert made.learning["turns"] == 1000
-    mean = DEMO.user.mean(recipe.simulate.user_sampling.max_tokens)
-    expected = 1000 * (mean * (1 - DEMO.user.refused) + DEMO.user.refused_tokens * 0.17)
-    assert made.learning["tokens"] == pytest.approx(expected, rel=0.1)
-    more = planned(Recipe.load(SHIPPED, ["simulate.candidates=8", "likeness.turns=2000"]))
+    chosen = "simulate.candidates=8"
+    made = planned(Recipe.load(SHIPPED, [chosen, "likeness.conversations=200"]))
+    more = planned(Recipe.load(SHIPPED, [chosen, "likeness.conversations=800"]))
+    assert (made.learning["conversations"], more.learning["conversations"]) == (200, 800)
     drawing = [m.learning["hours"] - m.start_hours for m in (made, more)]
     assert drawing[1] == pytest.approx(4 * drawing[0], rel=0.2)
-    told = plan("simulate.candidates=8", "likeness.turns=500").output
-    assert "besides  learn-likeness, not counted: 1,000 user turns, " in told
+    # Each turn of the run's own conversations is drawn eight times, of the rehearsal's four times.
+    half = planned(Recipe.load(SHIPPED, ["simulate.candidates=4"]))
+    spent = sum(half.tokens[name] for name in ("user", "assistant", "refused"))
+    assert more.learning["tokens"] == pytest.approx(spent * 800 / half.conversations, rel=0.1)
+    told = plan(chosen, "likeness.conversations=200").output
+    assert "besides  learn-likeness, not counted: 200 conversations, " in told
     assert " refused or passed over; prompts " in told
     assert planned(Recipe.load(SHIPPED)).learning == {}
     assert "besides  people, training, curation" in plan().output

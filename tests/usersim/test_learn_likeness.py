@@ -1,17 +1,20 @@
-"""What tells a user model's turns from people's, learned with a scripted model."""
+"""What tells a user model's turns from people's, learned from a rehearsal of scripted models."""
 
 import pytest
 
 from usersim.conversation import Conversation, Message
-from usersim.engine import Completion
 from usersim.engines.scripted import ScriptedEngine
-from usersim.errors import DeterministicError, InputError, TransientError
+from usersim.errors import InputError
 from usersim.files import write_conversations
-from usersim.learn_likeness import LikenessSettings, contexts, learn_likeness
+from usersim.learn_likeness import LikenessSettings, learn_likeness, rehearsal
 from usersim.likeness import Likeness
-from usersim.plan import FORBID_END, SamplingSettings
+from usersim.plan import Agenda, SimulateSettings
+from usersim.simulate import simulate
 
-SETTINGS = LikenessSettings(turns=60, people_turns=80)
+SETTINGS = LikenessSettings(conversations=60, draws=3, people_turns=80)
+SIMULATED = SimulateSettings(
+    max_rounds=2, opener_threshold=1.0, given=("profile",), candidates=8, likeness="mine.npz"
+)
 
 
 def person(number, rounds=2):
@@ -32,59 +35,50 @@ def asking(messages, sampling):
 
 def learn(people, script=asking, **changed):
     settings = SETTINGS.model_copy(update=changed)
-    out = people.parent / "likeness.npz"
-    figures = learn_likeness(settings, SamplingSettings(), ScriptedEngine(script), people, out)
-    return figures, out
+    folder, out = people.parent / "rehearsal", people.parent / "likeness.npz"
+    blind = people.parent / "blind.npz"
+    Likeness.blind().write(blind)
+    held = rehearsal(settings, SIMULATED, blind)
+    answers = ScriptedEngine(lambda messages, sampling: f"Thing {sampling.seed} is one of many.")
+    figures = simulate(held, ScriptedEngine(script), answers, folder, "recipe", 7)
+    learned = learn_likeness(settings, Agenda(held, "recipe", 7), folder, people, out)
+    return learned, figures, out
 
 
 def test_it_learns_openers_and_later_turns_apart_and_says_how_well(people):
-    figures, out = learn(people)
-    for part in ("first", "later"):
-        assert figures[part]["simulated"] == 60
-        assert figures[part]["people"] == 80
-        assert figures[part]["auc"] == 1.0  # these two nobody could mistake
-    assert figures["tokens"] == 2 * 60 * 8
-    learned = Likeness.read(out)
+    learned, _, out = learn(people)
+    assert learned["first"] == {"people": 80, "simulated": 180, "auc": 1.0}
+    assert learned["later"] == {"people": 80, "simulated": 180, "auc": 1.0}
+    likeness = Likeness.read(out)
     texts = ["Can you tell me more about dogs?", "fix the 3th bug in file 9, it crashes"]
-    assert [learned.ranked(texts, opens, 1)[0] for opens in (True, False)] == [1, 1]
+    assert [likeness.ranked(texts, opens, 1)[0] for opens in (True, False)] == [1, 1]
 
 
-def test_nobody_leaves_while_turns_are_drawn_and_contexts_are_real(people):
+def test_later_turns_are_drawn_where_simulated_conversations_stand_and_users_are_free(people):
     heard = []
 
     def script(messages, sampling):
-        heard.append((tuple(m.content for m in messages), sampling.end_bias))
+        heard.append(messages)
         return asking(messages, sampling)
 
     learn(people, script)
-    assert {bias for _, bias in heard} == {FORBID_END}
-    later = {words for words, _ in heard if words}
-    real = {tuple(m.content for m in person(n).messages[:2]) for n in range(120)}
-    assert len(later) == 60
-    assert later <= real
+    assert not any(m.role == "system" for messages in heard for m in messages)
+    later = [messages for messages in heard if messages]
+    assert len(later) == 60 * 3
+    assert all(messages[-1].content.startswith("Thing ") for messages in later)
+    assert all(messages[0].content.startswith("Can you") for messages in later)
 
 
-def test_turns_that_were_cut_off_or_refused_teach_nothing(people):
+def test_every_draw_is_learned_from_but_those_that_a_guard_refused(people):
     def script(messages, sampling):
-        if sampling.seed % 6 == 0:
-            raise DeterministicError("too long", reason="context_full")
-        if sampling.seed % 6 == 3:
-            raise TransientError("overloaded")
-        if sampling.seed % 3 == 1:
-            return Completion("and so on and so", "length", 1, 5)
-        return asking(messages, sampling)
+        return "You You You You You You You You" if sampling.seed % 3 == 0 else asking([], sampling)
 
-    figures, _ = learn(people, script, turns=150, people_turns=150)
-    assert figures["first"]["simulated"] == 50
+    learned, figures, _ = learn(people, script)
+    drawn = figures["conversations"] * 2 + figures["candidates_passed_over"]
+    assert learned["first"]["simulated"] + learned["later"]["simulated"] == drawn
+    assert sum(figures["guards"].values()) > 0
 
 
 def test_too_few_turns_are_told_with_their_number(people):
-    with pytest.raises(InputError, match="0 whole simulated ones"):
-        learn(people, lambda messages, sampling: "")
-
-
-def test_contexts_end_before_each_later_turn():
-    found = list(contexts(person(1, rounds=9), None))
-    assert [len(before) for before, _ in found] == [2, 4, 6]
-    assert all(before[-1].role == "assistant" for before, _ in found)
-    assert [turn for _, turn in found] == list(person(1, 9).user_turns[1:4])
+    with pytest.raises(InputError, match="0 simulated ones \\(later\\)"):
+        learn(people, lambda messages, sampling: "" if messages else asking(messages, sampling))

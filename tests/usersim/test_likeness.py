@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usersim.errors import InputError
-from usersim.fidelity.classifiers import LinearModel, counted
-from usersim.likeness import Likeness
+from usersim.fidelity.classifiers import LinearModel
+from usersim.likeness import Likeness, noticed
 
 PEOPLE = [f"fix the {n}th bug in my parser, it crashes" for n in range(60)]
 MODEL = [f"Can you tell me how to fix bug number {n}?" for n in range(60)]
@@ -17,12 +17,12 @@ TEXTS = ["make it shorter pls", "Can you tell me more about it?", "ok now in pyt
 @pytest.fixture(scope="module")
 def likeness():
     is_people = np.arange(120) < 60
-    model = LinearModel.fit(counted(PEOPLE + MODEL), is_people)
+    model = LinearModel.fit(noticed(PEOPLE + MODEL), is_people)
     return Likeness(model, model)
 
 
 def odds(likeness, texts):
-    return np.exp(likeness.first.log_odds(counted(texts)))
+    return np.exp(likeness.first.log_odds(noticed(texts)))
 
 
 def test_what_reads_like_people_is_likelier_taken(likeness):
@@ -81,3 +81,20 @@ def test_what_is_no_likeness_is_refused_with_what_to_do(make, tmp_path):
     make(path)
     with pytest.raises(InputError, match="realchat learn-likeness"):
         Likeness.read(path)
+
+
+def test_habits_are_as_frequent_among_weighed_turns_as_among_people():
+    """What no n-gram shows: the model always writes one line of middling length."""
+    people = [" ".join(["word"] * (2 if n % 3 else 40)) for n in range(90)]
+    model = [" ".join(["word"] * (2 if n % 10 == 0 else 40)) for n in range(90)]
+    learned = LinearModel.fit(noticed([*people, *model]), np.arange(180) < 90)
+    weights = np.exp(learned.log_odds(noticed(model)))
+    short = np.array([len(text.split()) == 2 for text in model])
+    assert weights[short].sum() / weights.sum() == pytest.approx(60 / 90, abs=0.03)
+
+
+def test_who_sees_no_difference_takes_any_text(tmp_path):
+    Likeness.blind().write(tmp_path / "blind.npz")
+    blind = Likeness.read(tmp_path / "blind.npz")
+    taken = [blind.ranked(TEXTS[:3], opens=True, seed=seed)[0] for seed in range(600)]
+    assert all(160 < taken.count(place) < 240 for place in range(3))

@@ -10,10 +10,10 @@ import pytest
 from usersim.engine import Completion
 from usersim.engines.scripted import ScriptedEngine, talkative
 from usersim.errors import DeterministicError, EngineDead, InputError, TransientError
-from usersim.fidelity.classifiers import LinearModel, counted
+from usersim.fidelity.classifiers import LinearModel
 from usersim.files import read_conversations
 from usersim.journal import Journal
-from usersim.likeness import Likeness
+from usersim.likeness import Likeness, noticed
 from usersim.outcome import PASSED_OVER, records
 from usersim.plan import FORBID_END, Agenda, SimulateSettings
 from usersim.reenact import reenact
@@ -40,7 +40,7 @@ def user_script(messages, sampling):
 def likeness(tmp_path_factory):
     people = [f"fix the bug {unlike(n)}" for n in range(80)]
     model = [f"Can you tell me how {unlike(n)}?" for n in range(80)]
-    learned = LinearModel.fit(counted(people + model), np.arange(160) < 80)
+    learned = LinearModel.fit(noticed(people + model), np.arange(160) < 80)
     path = tmp_path_factory.mktemp("likeness") / "likeness.npz"
     Likeness(learned, learned).write(path)
     return path
