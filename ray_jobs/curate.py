@@ -23,6 +23,7 @@ from pipelines.stage_process import quieten
 from pipelines.stage_table import stage_named
 from pipelines.stages import check_ready, curation, perform, simulated_rates
 from ray_jobs.cluster import connected, run_of
+from ray_jobs.program import program
 from usersim.errors import WorldError
 
 CURATE = stage_named("curate")
@@ -99,4 +100,4 @@ def _work(recipe: Recipe, run: RunFolder, spread: RayTasks) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    typer.run(curate)
+    program(curate)

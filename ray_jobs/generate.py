@@ -23,6 +23,7 @@ from pipelines.stages import check_ready, perform, simulation
 from ray_jobs.cluster import connected, run_of, sign_in
 from ray_jobs.fleet import Fleet, Placement
 from ray_jobs.preparing import prepare
+from ray_jobs.program import program
 from ray_jobs.store import Store
 from ray_jobs.worker import Simulation
 from usersim.journal import sole_owner
@@ -145,4 +146,4 @@ def placed(actors: int | None, cpus: float, gpus: float | None, devices: int = 1
 
 
 if __name__ == "__main__":
-    typer.run(generate)
+    program(generate)

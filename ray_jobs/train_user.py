@@ -1,9 +1,8 @@
 """Stage `train-user` under Ray Train: `python -m ray_jobs.train_user --run RUN`."""
 
-import typer
-
 from pipelines.cli import guarded
 from pipelines.publish_options import asked
+from ray_jobs.program import program
 from ray_jobs.train_job import TrainOptions, train
 
 
@@ -15,4 +14,4 @@ def train_user(options: TrainOptions) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(train_user)
+    program(train_user)

@@ -1,5 +1,6 @@
 """Fixtures that many tests share: a small byte-level tokenizer and a tiny random-weight model."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,22 @@ TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+STATUS = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session, exitstatus):
+    session.config.stash[STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """Where clusters were started here, end as their drivers do: `leave` says why."""
+    if "ray" in sys.modules and STATUS in config.stash and not hasattr(config, "workerinput"):
+        from ray_jobs.program import leave
+
+        leave(config.stash[STATUS])
 
 
 def byte_tokenizer(special):
