@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LINE_SECONDS = 5.0  # between plain lines: a log of ten minutes stays readable
 LIVE_SECONDS = 0.1  # between updates of the live bar
 MARK_SECONDS = 2.0  # between what is remembered of the pace
+FORETOLD = 0.02  # the share that must be done before it is told how long the rest takes
 WINDOW_SECONDS = 30.0  # the rate is taken over these, so that an ETA follows a change of pace
 UNSHOWABLE = (OSError, ValueError)  # the screen is gone, closed, or cannot encode a note
 
@@ -96,8 +97,13 @@ class Track:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """Until all is done, at the present rate; None when it cannot be told."""
-        if self.total is None or self.rate <= 0 or self.done >= self.total:
+        """Until all is done, at the present rate; None when it cannot be told.
+
+        Of many things done side by side the first are done late: they foretell nothing.
+        """
+        if self.total is None or not FORETOLD * self.total <= self.done < self.total:
+            return None
+        if self.rate <= 0:
             return None
         return (self.total - self.done) / self.rate
 

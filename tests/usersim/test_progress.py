@@ -3,7 +3,7 @@ import io
 import pytest
 
 from usersim import progress
-from usersim.progress import duration, speed, track
+from usersim.progress import LINE_SECONDS, Track, duration, speed, track
 
 
 class Clock:
@@ -123,3 +123,13 @@ def test_durations_are_for_people(seconds, text):
 )
 def test_speeds_are_for_people(rate, text):
     assert speed(rate, "shards") == text
+
+
+def test_the_first_of_many_foretell_nothing(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("usersim.progress.time.monotonic", lambda: float(next(clock)))
+    bar = Track("simulate", 200, "conversations", LINE_SECONDS)
+    bar.advance(3)
+    assert bar.remaining_seconds is None
+    bar.advance(1)
+    assert bar.remaining_seconds > 0
