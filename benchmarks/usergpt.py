@@ -2,6 +2,8 @@
 
     python -m benchmarks.usergpt runs/mine             reported on the test people
     python -m benchmarks.usergpt runs/mine --dev       while tuning: on the dev people
+    python -m benchmarks.usergpt runs/mine --turns     in a minute: what turns alone show, asking
+                                                       no model; nothing is kept
     python -m benchmarks.usergpt runs/mine --people    training people in place of simulated users:
                                                        which bars do people themselves reach?
 
@@ -22,7 +24,7 @@ from pipelines.fidelity_page import write_page
 from usersim.fidelity.bars import bars
 from usersim.fidelity.measure import Material, MeasureSettings
 from usersim.fidelity.measure import measured as measured_on
-from usersim.fidelity.persons import conversations_of, persons_of, shuffled
+from usersim.fidelity.persons import Person, conversations_of, persons_of, shuffled
 from usersim.fidelity.two_sample import TwoSampleSettings
 from usersim.files import read_conversations, read_json, write_json
 
@@ -32,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--dev", action="store_true", help="hold it against the dev people")
+    parser.add_argument("--turns", action="store_true", help="ask no model, look at turns alone")
     parser.add_argument("--people", action="store_true", help="real people as simulated users")
     parser.add_argument("--splits", type=int, default=5, help="draws behind the classifiers' floor")
     parser.add_argument("--again", action="store_true", help="measure though it was measured")
@@ -45,10 +48,28 @@ def people_as_users(asked: argparse.Namespace) -> dict[str, Any]:
     people = shuffled(persons_of(read_conversations(asked.run / "people" / "train.parquet")))
     size = min(asked.limit, len(people) // 3)
     users, real, others = people[:size], people[size : 2 * size], people[2 * size :]
+    return turns_alone(asked, real, users, others)
+
+
+def simulated_users(asked: argparse.Namespace, split: str) -> dict[str, Any]:
+    """The table of the run's simulated users, as far as their turns alone show it."""
+    folder = asked.run / "people"
+    real, train = (
+        persons_of(read_conversations(folder / f"{s}.parquet")) for s in (split, "train")
+    )
+    made = [c for path in sorted(asked.run.glob("conversations/*.parquet"))
+            for c in read_conversations(path)]  # fmt: skip
+    return turns_alone(asked, shuffled(real)[: asked.limit], persons_of(made), train)
+
+
+def turns_alone(
+    asked: argparse.Namespace, real: list[Person], users: list[Person], others: list[Person]
+) -> dict[str, Any]:
+    """The table of `users` against `real` people; `others` are those whom users learned from."""
     settings = MeasureSettings(two_sample=TwoSampleSettings(splits=asked.splits))
     material = Material(real=real, simulated=users, training=conversations_of(others))
-    side = {"conversations": size}
-    return measured_on(material, settings) | {"about": {"reference": side, "simulated": side}}
+    sides = {"reference": {"conversations": len(real)}, "simulated": {"conversations": len(users)}}
+    return measured_on(material, settings) | {"about": sides}
 
 
 def measured(asked: argparse.Namespace) -> dict[str, Any]:
@@ -56,6 +77,8 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
     if asked.people:
         return people_as_users(asked)
     split = "dev" if asked.dev else "test"
+    if asked.turns:
+        return simulated_users(asked, split)
     out = asked.run / ("fidelity-dev.json" if asked.dev else "fidelity.json")
     if out.is_file() and not asked.again:
         table: dict[str, Any] = read_json(out)
