@@ -109,7 +109,8 @@ def look_at_gpu() -> list[Finding]:
     if not found:
         return [Finding("gpu", "none; everything runs on the CPU", "note")]
     if package_version("vllm"):
-        return [Finding("gpu", "; ".join(found))]
+        spread = "engines that are given none all take the first: `engines.user.gpus`, ..."
+        return [Finding("gpu", "; ".join(found), remedy=spread if len(found) > 1 else "")]
     remedy = "the CPU engine is installed: `pip install -e '.[vllm]'` in a new environment"
     return [Finding("gpu", "; ".join(found) + ", not used", "warning", remedy)]
 

@@ -71,7 +71,14 @@ def test_a_gpu_under_a_cpu_engine_is_told(monkeypatch):
     monkeypatch.setattr(doctor, "package_version", lambda name: None)
     assert finding("gpu").state == "warning"
     monkeypatch.setattr(doctor, "package_version", lambda name: "1.0")
+    assert (finding("gpu").state, finding("gpu").remedy) == ("ok", "")
+
+
+def test_of_several_gpus_it_is_told_how_engines_get_their_own(monkeypatch):
+    monkeypatch.setattr(doctor, "gpus", lambda: ["Some GPU, 80 GiB"] * 2)
+    monkeypatch.setattr(doctor, "package_version", lambda name: "1.0")
     assert finding("gpu").state == "ok"
+    assert "engines.user.gpus" in finding("gpu").remedy
 
 
 def test_little_memory_disk_and_cores_are_told(monkeypatch):
