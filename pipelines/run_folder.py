@@ -9,7 +9,7 @@ import fcntl
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ class RunFolder:
             mark is not None
             and mark.state == "done"
             and mark.fingerprint == self._expected(stage, recipe)
-            and self._has_outputs(stage, all)
+            and self._has_outputs(stage)
             and not self.changed_inputs(stage, recipe)
         )
 
@@ -138,7 +138,13 @@ class RunFolder:
         return inputs_of(stage, recipe, self.user_model, self.likeness)
 
     def begin(self, stage: Stage, recipe: Recipe) -> None:
-        """Note that a stage begins; what an interrupted attempt left goes, unless it resumes."""
+        """Note that a stage begins; what an interrupted attempt left goes, unless it resumes.
+
+        Raises InputError where that was made of something else: of a UserGPT, for instance, that
+        was gone since and is another one now.
+        """
+        if stage.resumes and self._is_others(stage, recipe):
+            raise InputError(self._refusal(recipe, [stage.name]))
         if not stage.resumes:
             self.clear(stage.name)
         inputs = identified(self._inputs(stage, recipe))
@@ -152,11 +158,11 @@ class RunFolder:
         self.write_metrics()
 
     def clear(self, name: str) -> None:
-        """Remove a stage's outputs and its mark."""
+        """Remove a stage's outputs, its drafts and its mark."""
         stage = next(s for s in STAGES if s.name == name)
         (self._marks / f"{name}.json").unlink(missing_ok=True)
-        for output in stage.outputs:
-            path = self.root / output
+        for made in (*stage.outputs, *stage.drafts):
+            path = self.root / made
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -216,14 +222,17 @@ class RunFolder:
         # It is done once for each state of the folder.
         return fingerprint([asdict(m) for s in STAGES if s is not stage and (m := self.mark(s))])
 
-    def _has_outputs(self, stage: Stage, how_many: Callable[[Iterable[bool]], bool] = any) -> bool:
-        return how_many((self.root / output).exists() for output in stage.outputs)
+    def _has_outputs(self, stage: Stage) -> bool:
+        return all((self.root / output).exists() for output in stage.outputs)
+
+    def _has_anything(self, stage: Stage) -> bool:
+        return any((self.root / made).exists() for made in (*stage.outputs, *stage.drafts))
 
     def _is_others(self, stage: Stage, recipe: Recipe) -> bool:
         mark = self.mark(stage)
         if mark is None or stage.shows_all:
             return False
-        if mark.state == "begun" and not (stage.resumes and self._has_outputs(stage)):
+        if mark.state == "begun" and not (stage.resumes and self._has_anything(stage)):
             return False  # nothing of it will be used: it begins anew
         if mark.fingerprint != self._expected(stage, recipe):
             return True

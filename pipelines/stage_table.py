@@ -25,11 +25,13 @@ class Stage:
     """Keys that say how many, and in which files; but not which, nor what each of them is."""
     outputs: tuple[str, ...] = ()
     """Files and folders that the stage makes; removed before the stage is done anew."""
+    drafts: tuple[str, ...] = ()
+    """What it goes on from after an interruption, and removes itself when it is done."""
     trains: bool = False
     asks: bool = False
     """Whether it opens an engine, which wants a GPU where there is one."""
     resumes: bool = False
-    """Whether the stage goes on from its own outputs after an interruption."""
+    """Whether the stage goes on from its own outputs or drafts after an interruption."""
 
     optional: bool = False
     """Whether only a recipe that names the stage has it."""
@@ -83,7 +85,9 @@ STAGES: tuple[Stage, ...] = (
         pace=tuple(f"engines.{key}" for key in _HARDWARE),
         models=("assistant",),
         outputs=("models/likeness.npz",),
+        drafts=("models/rehearsal",),
         asks=True,
+        resumes=True,
         optional=True,
     ),
     Stage(

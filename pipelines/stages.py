@@ -43,22 +43,22 @@ def train_user(recipe: Recipe, run: RunFolder) -> Figures:
 
 def learn_likeness(recipe: Recipe, run: RunFolder) -> Figures:
     """What tells this UserGPT's turns from people's, learned from a rehearsal of the simulation."""
-    from usersim.learn_likeness import learn_likeness, rehearsal
+    from usersim.learn_likeness import learn_likeness, rehearsal, typed_by
     from usersim.likeness import Likeness
     from usersim.plan import Agenda
     from usersim.simulate import simulate
 
-    identity = recipe.identity(stage_named("learn_likeness"))
-    folder, blind = run.rehearsal / identity, run.rehearsal / "blind.npz"
+    people = typed_by(run.people, recipe.likeness.people_turns, recipe.seed)
+    identity, blind = recipe.identity(stage_named("learn_likeness")), run.rehearsal / "blind.npz"
     Likeness.blind().write(blind)
     user, assistant = (
         recipe.user_engine(run.user_model, run.logs),
         recipe.assistant_engine(run.logs),
     )
     settings = rehearsal(recipe.likeness, calibrated(recipe.simulate, user), blind)
-    held = simulate(settings, user, assistant, folder, identity, recipe.seed)
+    held = simulate(settings, user, assistant, run.rehearsal, identity, recipe.seed)
     agenda = Agenda(settings, identity, recipe.seed)
-    learned = learn_likeness(recipe.likeness, agenda, folder, run.people, run.likeness)
+    learned = learn_likeness(people, agenda, run.rehearsal, run.likeness)
     shutil.rmtree(run.rehearsal)
     tokens = sum(used.get("completion", 0) for used in held["usage"].values())
     return learned | {"tokens": tokens, "seconds": held["seconds"]}

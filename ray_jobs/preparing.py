@@ -1,5 +1,6 @@
 """What must be done before conversations are held, done by the cluster's own processes."""
 
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,4 +53,8 @@ def in_a_task(recipe: Recipe, run: RunFolder, stage: Stage, gpus: float) -> dict
 
 def _stage_there(given: tuple[str, dict[str, Any], str]) -> dict[str, Any]:
     name, recipe, run = given
-    return WORK[name](Recipe.checked(recipe, "recipe"), RunFolder(Path(run)))
+    folder = RunFolder(Path(run))
+    with tempfile.TemporaryDirectory() as own:
+        # A journal of this process alone, which SQLite cannot keep in a folder of several machines.
+        folder.rehearsal = Path(own) / "rehearsal"
+        return WORK[name](Recipe.checked(recipe, "recipe"), folder)

@@ -6,7 +6,7 @@ learned against the turns of training people. Held-out people have no part in it
 can be measured on them afterwards.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ def rehearsal(
     return simulated.model_copy(
         update={
             "conversations": settings.conversations,
+            "shard_size": settings.conversations,
             "extended_at": (),
             "candidates": settings.draws,
             "likeness": str(blind),
@@ -75,26 +76,39 @@ def rehearsal(
 
 
 def learn_likeness(
-    settings: LikenessSettings, agenda: Agenda, folder: Path, people: Path, out: Path
+    people: Mapping[str, Turns], agenda: Agenda, folder: Path, out: Path
 ) -> dict[str, Any]:
     """Learn from the rehearsal that was held in `folder`, write `out`; what was learned, by part.
 
     Each of `first` and `later` has `people` and `simulated` (turns) and `auc`: how well those of
     whom it did not learn from are told, 0.5 is not at all. Raises InputError with too few.
     """
-    typed = _typed(people, settings.people_turns, agenda.seed)
     drawn = _drawn(agenda, folder)
-    learned = {part: _learned(typed[part], drawn[part], part) for part in PARTS}
+    learned = {part: _learned(people[part], drawn[part], part) for part in PARTS}
     Likeness(*(model for model, _ in learned.values())).write(out)
     return {part: figures for part, (_, figures) in learned.items()}
 
 
-def _typed(people: Path, limit: int, seed: int) -> dict[str, Turns]:
-    """Training people's turns: `limit` openers, and as many later ones."""
+def typed_by(people: Path, limit: int, seed: int) -> dict[str, Turns]:
+    """Training people's turns: `limit` openers, and as many later ones.
+
+    Raises InputError where there are too few to learn from.
+    """
     persons = pick(read_people(people / "train.parquet"), limit, seed)
     first = [(n, c.opener) for n, c in enumerate(persons)]
     later = [(n, t) for n, c in enumerate(persons) for t in c.user_turns[1 : 1 + LATER_TURNS]]
-    return {"first": Turns.of(first), "later": Turns.of(later[:limit])}
+    found = {"first": Turns.of(first), "later": Turns.of(later[:limit])}
+    for part, turns in found.items():
+        _check_enough(turns, "turns of people", part)
+    return found
+
+
+def _check_enough(turns: Turns, what: str, part: str) -> None:
+    if len(turns.texts) < FEWEST:
+        raise InputError(
+            f"likeness: {len(turns.texts)} {what} ({part}), {FEWEST} are needed. More people, more"
+            " likeness.conversations, or simulate.candidates=1"
+        )
 
 
 def _drawn(agenda: Agenda, folder: Path) -> dict[str, Turns]:
@@ -119,12 +133,7 @@ def _learned(people: Turns, simulated: Turns, part: str) -> tuple[LinearModel, d
     import numpy as np
 
     sizes = {"people": len(people.texts), "simulated": len(simulated.texts)}
-    if min(sizes.values()) < FEWEST:
-        raise InputError(
-            f"likeness: {sizes['people']} turns of people and {sizes['simulated']} simulated ones"
-            f" ({part}); {FEWEST} of each are needed. More people, more likeness.conversations, or"
-            " simulate.candidates=1"
-        )
+    _check_enough(simulated, "simulated turns", part)
     counts = noticed([*people.texts, *simulated.texts])
     is_people = np.arange(sum(sizes.values())) < sizes["people"]
     tested = np.array([*people.whose, *simulated.whose]) % TESTED == 0

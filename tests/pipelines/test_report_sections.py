@@ -66,7 +66,7 @@ def page(tmp_path_factory):
         "en 96 %",
         "first turns 4,000 989 0.73",
         "later turns 3,871 902 0.64",
-        "took 107,321 tokens.",
+        "took 107,321 tokens, answers included.",
         "5,012 candidates of 194,020 tokens were passed over, beside",
         "email 4",
         "3 of 240 generated conversations held one of 80 questions of mt-bench; 0 of them are in",

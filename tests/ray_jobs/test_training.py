@@ -134,8 +134,9 @@ def test_a_corpus_is_not_made_on_the_way(run):
 
 
 def test_a_stage_that_asks_an_engine_has_the_gpus_that_its_model_needs():
-    recipe = Recipe.checked({"engines": {"user": {"tensor_parallel": 2}}}, "recipe")
-    assert gpus_of(stage_named("learn_likeness"), recipe) == 2.0
+    sizes = {"user": {"tensor_parallel": 2}, "assistant": {"tensor_parallel": 4}}
+    recipe = Recipe.checked({"engines": sizes}, "recipe")
+    assert gpus_of(stage_named("learn_likeness"), recipe) == 4.0
     assert gpus_of(stage_named("ingest"), recipe) == 0.0
 
 

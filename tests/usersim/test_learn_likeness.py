@@ -6,7 +6,7 @@ from usersim.conversation import Conversation, Message
 from usersim.engines.scripted import ScriptedEngine
 from usersim.errors import InputError
 from usersim.files import write_conversations
-from usersim.learn_likeness import LikenessSettings, learn_likeness, rehearsal
+from usersim.learn_likeness import LikenessSettings, learn_likeness, rehearsal, typed_by
 from usersim.likeness import Likeness
 from usersim.plan import Agenda, SimulateSettings
 from usersim.simulate import simulate
@@ -41,7 +41,8 @@ def learn(people, script=asking, **changed):
     held = rehearsal(settings, SIMULATED, blind)
     answers = ScriptedEngine(lambda messages, sampling: f"Thing {sampling.seed} is one of many.")
     figures = simulate(held, ScriptedEngine(script), answers, folder, "recipe", 7)
-    learned = learn_likeness(settings, Agenda(held, "recipe", 7), folder, people, out)
+    typed = typed_by(people, settings.people_turns, seed=7)
+    learned = learn_likeness(typed, Agenda(held, "recipe", 7), folder, out)
     return learned, figures, out
 
 
@@ -80,5 +81,12 @@ def test_every_draw_is_learned_from_but_those_that_a_guard_refused(people):
 
 
 def test_too_few_turns_are_told_with_their_number(people):
-    with pytest.raises(InputError, match="0 simulated ones \\(later\\)"):
+    with pytest.raises(InputError, match="0 simulated turns \\(later\\)"):
         learn(people, lambda messages, sampling: "" if messages else asking(messages, sampling))
+
+
+def test_too_few_people_are_told_before_anything_is_drawn(tmp_path):
+    once = [person(number, rounds=1) for number in range(120)]
+    write_conversations(tmp_path / "people" / "train.parquet", once)
+    with pytest.raises(InputError, match=r"0 turns of people \(later\)"):
+        typed_by(tmp_path / "people", 80, seed=7)
