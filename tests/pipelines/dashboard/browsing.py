@@ -81,6 +81,11 @@ class Visit:
         self.complaints.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
+    def press(self, key: str) -> None:
+        """A key, when the page's script is there to hear it: it runs before the load event."""
+        self.page.wait_for_load_state("load")
+        self.page.keyboard.press(key)
+
     def shoot(self, name: str) -> None:
         """Keep a picture where REALCHAT_SCREENSHOTS says; nowhere without it."""
         if folder := os.environ.get("REALCHAT_SCREENSHOTS"):
