@@ -130,9 +130,6 @@ async def efficiency(options: argparse.Namespace) -> None:
                 A: oracle_prompts,
                 B: oracle_long,
             }
-            if work is spare:
-                core["ours, no groups"] = partial(ours, group=1)
-                core["ours, in groups"] = partial(ours, group=CPU_GROUP)
             readings = await race(arena, core, options.repeat)
             beside: dict[str, Contestant] = {
                 "lock step, in chunks": partial(lock_step, at_once=work.slots),
@@ -142,6 +139,8 @@ async def efficiency(options: argparse.Namespace) -> None:
             }
             if work is spare:
                 del beside["lock step, in chunks"]  # the same thing here
+                beside["ours, no groups"] = partial(ours, group=1)
+                beside["ours, in groups"] = partial(ours, group=CPU_GROUP)
             if os.environ.get(DISTILABEL):
                 beside["distilabel's loop, over HTTP"] = distilabel
             readings |= await race(arena, beside, options.beside)

@@ -2,11 +2,10 @@
 
 vLLM's own top-p sorts all logits of every row, which on a CPU takes about as long as a small model
 itself (`python -m benchmarks.engine_options --only "vLLM's top-p"` measures it).
-Here the likeliest `CANDIDATES` tokens of a row are found by a partial selection; their
-probabilities are taken under the whole row's normaliser, so that the nucleus among them is the
-exact one. A row whose nucleus is larger than that is looked at again with `WIDER` times as many, up
-to the whole vocabulary. Each draw needs one uniform number, a hash of (seed, position), so that it
-does not depend on what else is in the batch.
+Here a row's probabilities are taken under the whole row's normaliser, and the nucleus is found
+among the tokens near its best one, by compiled loops (see `nucleus_kernel`); it is the exact one.
+Each draw needs one uniform number, a hash of (seed, position), so that it does not depend on what
+else is in the batch.
 
 **Ends outside the nucleus.** A turn may end after any word, mostly with a probability below 10 %:
 at a top-p of 0.9 that is cut off at many places, and a model of people who type "yes" or break off
@@ -20,17 +19,18 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch  # noqa: TID253 - loaded inside the engine's process only
+import numpy as np  # noqa: TID253 - loaded inside the engine's process only
+import torch  # noqa: TID253
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates  # noqa: TID253
 from vllm.v1.sample.logits_processor.interface import LogitsProcessor  # noqa: TID253
+
+from usersim.engines.nucleus_kernel import draw_rows
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.config import VllmConfig
     from vllm.v1.sample.logits_processor.interface import BatchUpdate
 
-CANDIDATES = 256
-WIDER = 16
 CHOSEN = 1e30
 """The chosen token's logit: above every other, and still finite."""
 KEY = "nucleus"
@@ -65,6 +65,7 @@ class NucleusDraw(LogitsProcessor):  # type: ignore[misc]
         self, vllm_config: "VllmConfig", device: torch.device, is_pin_memory: bool
     ) -> None:
         self._draws: dict[int, Draw] = {}
+        draw_tokens(torch.zeros(1, 2), [Draw(1.0, 1.0, 0, [])])  # compiled now, not at a turn
 
     def is_argmax_invariant(self) -> bool:
         """It decides the argmax."""
@@ -93,65 +94,20 @@ def _draw_of(params: "SamplingParams", prompt: list[int] | None, so_far: list[in
     return Draw(temperature, top_p, seed, so_far, tuple(ends))
 
 
-def draw_tokens(
-    logits: torch.Tensor, draws: list[Draw], candidates: int = CANDIDATES
-) -> torch.Tensor:
+def draw_tokens(logits: torch.Tensor, draws: list[Draw]) -> torch.Tensor:
     """One token id a row: `logits` is (rows, vocabulary), the result (rows,)."""
     temperature = torch.tensor([d.temperature for d in draws], dtype=torch.float32)
-    scaled = logits.float() / temperature[:, None]
-    uniform = torch.tensor([d.uniform() for d in draws], dtype=torch.float64)
-    ended = _end_or_stretch(scaled, draws, uniform)
-    top_p = torch.tensor([d.top_p for d in draws], dtype=torch.float64)
-    chosen = _from_nucleus(scaled, top_p, uniform, candidates)
-    return torch.where(ended >= 0, ended, chosen)
-
-
-def _end_or_stretch(scaled: torch.Tensor, draws: list[Draw], uniform: torch.Tensor) -> torch.Tensor:
-    """The end that a row's number falls on, or -1; all other numbers are stretched over [0, 1).
-
-    `scaled` then holds no end any more, and `uniform` the stretched numbers.
-    """
-    ended = torch.full((len(draws),), -1, dtype=torch.long)
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for row, draw in enumerate(draws):
-        if draw.ends:
-            groups.setdefault(draw.ends, []).append(row)
-    for ends, members in groups.items():
-        rows, ids = torch.tensor(members), torch.tensor(ends)
-        logits = scaled[rows]
-        normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
-        reached = (logits[:, ids] - normaliser).double().exp().cumsum(dim=-1)
-        number, all_ends = uniform[rows], reached[:, -1]
-        falls_on = (reached <= number[:, None]).sum(dim=-1)
-        stops = falls_on < len(ends)
-        ended[rows[stops]] = ids[falls_on[stops]]
-        # Never 1 and above, even where rounding leaves nothing but ends.
-        stretched = ((number - all_ends) / (1 - all_ends).clamp(min=1e-12)).clamp(0, 1 - 1e-12)
-        uniform[rows] = torch.where(stops, number, stretched)
-        scaled[rows[:, None], ids] = -CHOSEN
-    return ended
-
-
-def _from_nucleus(
-    scaled: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor, candidates: int
-) -> torch.Tensor:
-    """One token id a row, from the nucleus of its scaled logits."""
-    normaliser = torch.logsumexp(scaled, dim=-1, keepdim=True)
-    best, tokens = scaled.topk(min(candidates, scaled.shape[-1]), dim=-1)
-    reached = (best - normaliser).double().exp().cumsum(dim=-1)
-    chosen = tokens.gather(1, _pick(reached, top_p, uniform)[:, None])[:, 0]
-    if candidates < scaled.shape[-1]:
-        short = (reached[:, -1] < top_p).nonzero()[:, 0]
-        if len(short):
-            chosen[short] = _from_nucleus(
-                scaled[short], top_p[short], uniform[short], candidates * WIDER
-            )
-    return chosen
-
-
-def _pick(reached: torch.Tensor, top_p: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Rank drawn from the smallest set of likeliest tokens that reaches `top_p`, a row."""
-    last = (reached < top_p[:, None]).sum(dim=-1, keepdim=True).clamp_(max=reached.shape[-1] - 1)
-    mass = reached.gather(1, last)
-    rank = (reached <= uniform[:, None] * mass).sum(dim=-1, keepdim=True)
-    return torch.minimum(rank, last)[:, 0]
+    scaled = logits.float()
+    if not bool((temperature == 1).all()):
+        scaled = scaled / temperature[:, None]
+    most = max(len(draw.ends) for draw in draws)
+    ends = [[*draw.ends, *[-1] * (most - len(draw.ends))] for draw in draws]
+    drawn = draw_rows(
+        scaled.contiguous().numpy(),
+        scaled.amax(dim=-1).numpy(),
+        torch.logsumexp(scaled, dim=-1).double().numpy(),
+        np.array([draw.top_p for draw in draws]),
+        np.array([draw.uniform() for draw in draws]),
+        np.array(ends, dtype=np.int64).reshape(len(draws), most),
+    )
+    return torch.from_numpy(drawn)
