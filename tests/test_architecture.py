@@ -20,6 +20,7 @@ HEAVY = (
 # Loaded by vLLM inside the engine's own process only; loaded inside functions only.
 ELSEWHERE = {  # loaded by vLLM in its own process, or inside functions only
     "usersim.engines.nucleus",
+    "usersim.engines.nucleus_kernel",
     "usersim.shingle_kernel",
     "pipelines.dedup_kernel",
     "pipelines.repetition_kernel",

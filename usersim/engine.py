@@ -1,12 +1,14 @@
 """The engine: whatever turns messages into a completion. One method, many implementations."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from usersim.conversation import Message
 
 FinishReason = Literal["stop", "length"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +66,17 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Give back what the engine holds. Calling it twice is allowed."""
         ...
+
+
+async def all_or_none(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All that is asked of engines, at once; on the first error the others are cancelled.
+
+    Raises that error. With `asyncio.gather` an engine would go on with what nobody waits for, and
+    its answers would come when whatever keeps them is closed.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in asked]
+    except BaseExceptionGroup as errors:  # callers catch each by its type
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from usersim.conditions import one_line
 from usersim.conversation import Conversation, Message
-from usersim.engine import Engine, Sampling
+from usersim.engine import Engine, Sampling, all_or_none
 from usersim.engines import EngineSpec, open_engine
 from usersim.errors import DeterministicError, InputError, TransientError, WorldError
 from usersim.progress import Track, track
@@ -70,7 +70,7 @@ async def _written(
 
     try:
         with track("intents", total=len(people), unit="people") as bar:
-            await asyncio.gather(*(ask_in_turn(bar) for _ in range(AT_ONCE)))
+            await all_or_none(ask_in_turn(bar) for _ in range(AT_ONCE))
     finally:
         if isinstance(writer, EngineSpec):
             await engine.close()

@@ -6,8 +6,8 @@ permutations go over them. numba compiles the loops at their first use (three se
 processes) and keeps the result beside this file, or in the user's cache folder, or, where neither
 can be written, for this process only.
 
-`usersim.shingling` and `usersim.neardup` load this module inside functions; nothing else imports
-it. What each loop must equal is written in plain Python in tests/usersim/test_shingling.py.
+`usersim.shingling` and `usersim.neardup` load this module inside functions; other compiled loops
+import `compiled` from it. What each loop must equal is written in plain Python in tests/usersim/test_shingling.py.
 """
 
 from collections.abc import Callable

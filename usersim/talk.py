@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from usersim.conversation import Message, Role, StopReason
-from usersim.engine import Completion, Engine, Sampling
+from usersim.engine import Completion, Engine, Sampling, all_or_none
 from usersim.errors import DeterministicError, TransientError
 from usersim.guards import loop_among, refuse_turn
 from usersim.journal import Attempt, Ending, Journal
@@ -301,19 +301,6 @@ class Simulator:
         pace.tokens[role] += completion.completion_tokens
         pace.prompts.update(all=completion.prompt_tokens, cached=completion.cached_tokens)
         return completion
-
-
-async def all_or_none(asked: Iterable[Coroutine[Any, Any, Completion]]) -> list[Completion]:
-    """All that was asked for, at once; on the first error the others are cancelled, and it raised.
-
-    With `asyncio.gather` the engine would go on with what nobody waits for any more.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in asked]
-    except BaseExceptionGroup as errors:  # callers catch each by its type
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 def likeness_of(settings: SimulateSettings) -> "Likeness | None":

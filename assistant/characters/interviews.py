@@ -19,7 +19,7 @@ from assistant.characters.notebook import Notebook
 from assistant.characters.profile import Profile
 from assistant.characters.protective import boundary_questions
 from usersim.conversation import Conversation, Message, Role
-from usersim.engine import Engine, Sampling
+from usersim.engine import Engine, Sampling, all_or_none
 from usersim.errors import DeterministicError, EngineDead, InputError, TransientError, WorldError
 from usersim.files import fingerprint, write_text
 from usersim.plan import FORBID_END
@@ -179,7 +179,7 @@ async def hold_interviews(
                 return talk
 
         try:
-            interviews = await asyncio.gather(*map(held, occasions))
+            interviews = await all_or_none(map(held, occasions))
         except (EngineDead, TransientError) as error:
             raise WorldError(
                 f"the interviews stopped: {error}; every reply so far is kept in {folder}, and the"

@@ -20,7 +20,7 @@ from assistant.characters.notebook import Notebook
 from assistant.characters.profile import Profile
 from assistant.characters.structured import Form, Refused, read_answer, schema_of
 from usersim.conversation import Message, Rejection
-from usersim.engine import Completion, Engine, Sampling
+from usersim.engine import Completion, Engine, Sampling, all_or_none
 from usersim.errors import DeterministicError, EngineDead, TransientError, WorldError
 from usersim.files import fingerprint, write_text
 from usersim.progress import track
@@ -128,7 +128,7 @@ async def judge(
                     bar.advance()
 
         try:
-            answers = await asyncio.gather(*(asked(n, t) for n, t in enumerate(tasks)))
+            answers = await all_or_none(asked(n, t) for n, t in enumerate(tasks))
         except (EngineDead, TransientError) as error:
             raise WorldError(f"judging stopped: {error}; the same command goes on") from error
         counts = {"asked": book.asked, "remembered": book.remembered}

@@ -22,7 +22,7 @@ from assistant.characters.profile import Profile
 from assistant.characters.scenes import Scene
 from assistant.characters.structured import Form, Refused, read_answer, schema_of
 from usersim.conversation import Message, Rejection
-from usersim.engine import Engine, Sampling
+from usersim.engine import Engine, Sampling, all_or_none
 from usersim.errors import DeterministicError, EngineDead, TransientError, WorldError
 from usersim.files import fingerprint
 from usersim.progress import track
@@ -87,7 +87,7 @@ async def write_experiences(
             return _judged(found, scene, profile, engine.model, made.text)
 
         try:
-            results = await asyncio.gather(*(written(n, s) for n, s in enumerate(scenes)))
+            results = await all_or_none(written(n, s) for n, s in enumerate(scenes))
         except (EngineDead, TransientError) as error:
             raise WorldError(f"writing stopped: {error}; the same command goes on") from error
     refused = [r for r in results if isinstance(r, Rejection)]
