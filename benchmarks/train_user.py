@@ -90,7 +90,7 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
         "tokens": figures.tokens,
         "target_tokens": figures.target_tokens,
         "steps": figures.steps,
-        "tokens_per_cpu_s": round(figures.tokens / figures.cpu_seconds, 1),
+        "tokens_per_cpu_s": figures.to_dict()["tokens_per_cpu_s"],
         "cpu_s": round(figures.cpu_seconds, 1),
         "seconds": round(figures.seconds, 1),
         "peak_memory_gib": round(figures.peak_gib, 2),

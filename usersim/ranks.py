@@ -228,12 +228,13 @@ def take_part(folder: Path) -> None:
     model = load_model(checkpoint, training=True)
     rows = _read_rows(folder / "rows.parquet")
     model, figures = fit(model, rows, chat, settings, job["seed"], checks)
-    seconds, weights = _summed(figures.cpu_seconds), _gathered(model)
+    sums = {key: _summed(getattr(figures, key)) for key in ("cpu_seconds", "check_cpu_seconds")}
+    weights = _gathered(model)
     if os.environ["RANK"] == "0":
         model.save_pretrained(str(folder / "trained"), state_dict=weights)
         chat.tokenizer.save_pretrained(str(folder / "trained"))
         save_adapter(model, folder / "trained" / FOLDER, {})
-        whole = asdict(figures) | {"cpu_seconds": seconds, "processes": world_size()}
+        whole = asdict(figures) | sums | {"processes": world_size()}
         (folder / "figures.json").write_text(json.dumps(whole), encoding="utf-8")
 
 

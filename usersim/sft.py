@@ -82,9 +82,18 @@ class FitFigures:
     """(tokens seen, nats per token of held-out people)."""
     peak_gib: float = 0.0
     """The most memory that one process had, the first of them."""
+    tokens_before: int = 0
+    """What an interrupted call had trained on; all seconds are of what came after it."""
+    target_tokens_before: int = 0
+    check_seconds: float = 0.0
+    """Of `seconds`, what the checks took."""
+    check_cpu_seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in metrics.json."""
+        """As it stands in metrics.json. Rates are of training: without its checks."""
+        tokens, targets = self.tokens - self.tokens_before, self.target_tokens
+        seconds = max(self.seconds - self.check_seconds, 1e-9)
+        cpu_seconds = max(self.cpu_seconds - self.check_cpu_seconds, 1e-9)
         return {
             "steps": self.steps,
             "rows": self.rows,
@@ -95,9 +104,11 @@ class FitFigures:
             "seconds": round(self.seconds, 1),
             "cpu_seconds": round(self.cpu_seconds, 1),
             "peak_memory_gib": round(self.peak_gib, 2),
-            "tokens_per_s": round(self.tokens / self.seconds, 1),
-            "tokens_per_cpu_s": round(self.tokens / max(self.cpu_seconds, 1e-9), 1),
-            "target_tokens_per_s": round(self.target_tokens / self.seconds, 1),
+            "check_seconds": round(self.check_seconds, 1),
+            "resumed_at_tokens": self.tokens_before,
+            "tokens_per_s": round(tokens / seconds, 1),
+            "tokens_per_cpu_s": round(tokens / cpu_seconds, 1),
+            "target_tokens_per_s": round((targets - self.target_tokens_before) / seconds, 1),
             "losses": [[tokens, round(loss, 4)] for tokens, loss in self.losses],
             "checks": [[tokens, round(nll, 4)] for tokens, nll in self.checks],
         }
@@ -214,8 +225,10 @@ def fit(
     with track("train", total=steps, unit="steps") as bar:
         job = Job(rows, chat, settings, seed, checks)
         trainer = make_trainer(model, job, bar)
+        last = _last_check(checks)
         with fast_layers(trainer.model, job):
-            trainer.train(resume_from_checkpoint=_last_check(checks))
+            trainer.train(resume_from_checkpoint=last)
+    before = rows[: int(last.rpartition("-")[2]) * settings.batch_rows] if last else ()
     trained = trainer.model
     if settings.lora_rank:
         # Merged in fp32 and rounded once; an engine serves merged weights at full speed.
@@ -233,6 +246,10 @@ def fit(
         cpu_seconds=time.process_time() - cpu,
         peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # of KiB
         checks=_logged(trainer.state.log_history, CHECKED, rows, settings.batch_rows),
+        tokens_before=sum(len(r.input_ids) for r in before),
+        target_tokens_before=sum(r.num_targets for r in before),
+        check_seconds=trainer.checking.seconds,
+        check_cpu_seconds=trainer.checking.cpu_seconds,
     )
     return trained.to(torch.bfloat16), figures
 

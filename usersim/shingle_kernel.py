@@ -7,7 +7,8 @@ processes) and keeps the result beside this file, or in the user's cache folder,
 can be written, for this process only.
 
 `usersim.shingling` and `usersim.neardup` load this module inside functions; other compiled loops
-import `compiled` from it. What each loop must equal is written in plain Python in tests/usersim/test_shingling.py.
+import `compiled` from it. What each loop must equal is written in plain Python in
+tests/usersim/test_shingling.py.
 """
 
 from collections.abc import Callable

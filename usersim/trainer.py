@@ -51,6 +51,25 @@ class Job:
         return [*sums[:: self.settings.batch_rows][: self.steps], sums[-1]]
 
 
+@dataclass(slots=True)
+class Clock:
+    """What something took altogether."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of this process."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Add what the block takes."""
+        began, cpu = time.monotonic(), time.process_time()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - began
+            self.cpu_seconds += time.process_time() - cpu
+
+
 def make_trainer(model: Any, job: Job, bar: Track) -> Any:
     """A trainer that passes over the job's rows once, in their order, and shows it on `bar`."""
     import datasets
@@ -65,6 +84,7 @@ def make_trainer(model: Any, job: Job, bar: Track) -> Any:
         """
 
         control: Any
+        checking = Clock()
 
         def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
             return SequentialSampler(self.train_dataset)
@@ -78,7 +98,8 @@ def make_trainer(model: Any, job: Job, bar: Track) -> Any:
 
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
             assert job.checks is not None
-            metrics = {CHECKED: _checked(self, job.checks.rows, job.chat)}
+            with self.checking.running():
+                metrics = {CHECKED: _checked(self, job.checks.rows, job.chat)}
             self.log(metrics)
             self.control = self.callback_handler.on_evaluate(
                 self.args, self.state, self.control, metrics

@@ -9,7 +9,7 @@ from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.conversation import Conversation, Message
 from usersim.errors import InputError, WorldError
 from usersim.rows import ViewSettings, conversation_rows
-from usersim.sft import FitSettings, draw_rows, fit, load_model, save_checkpoint
+from usersim.sft import FitFigures, FitSettings, draw_rows, fit, load_model, save_checkpoint
 
 VIEW = ViewSettings(window=512, target_limit=120, context_limit=120)
 
@@ -32,6 +32,17 @@ def conversations(number=12):
 
 def rows_of(chat, target="user"):
     return partial(conversation_rows, chat=chat, target=target, view=VIEW)
+
+
+def test_rates_are_of_this_calls_training_without_its_checks():
+    figures = FitFigures(
+        steps=9, rows=36, tokens=9_000, target_tokens=3_600, threads=1, seconds=25.0, losses=[],
+        cpu_seconds=40.0, tokens_before=3_000, target_tokens_before=1_200,
+        check_seconds=5.0, check_cpu_seconds=10.0,
+    ).to_dict()  # fmt: skip
+    rates = [figures[k] for k in ("tokens_per_s", "tokens_per_cpu_s", "target_tokens_per_s")]
+    assert rates == [300.0, 200.0, 120.0]
+    assert (figures["tokens"], figures["resumed_at_tokens"]) == (9_000, 3_000)
 
 
 def test_drawing_is_the_same_for_any_order_of_the_input(chatml):

@@ -86,9 +86,13 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
     )
     with pytest.raises(KeyboardInterrupt):
         again()
-    resumed, _ = again()
+    resumed, figures = again()
     assert begun[0] == 0
     assert begun[1] > 0
+    seen = rows[: begun[1] * SETTINGS.batch_rows]
+    assert figures.tokens_before == sum(len(row.input_ids) for row in seen)
+    assert figures.target_tokens_before == sum(row.num_targets for row in seen)
+    assert 0 < figures.check_seconds < figures.seconds
     assert nll(resumed.float(), held_out, chat) == pytest.approx(
         nll(whole.float(), held_out, chat), abs=1e-3
     )
