@@ -133,6 +133,12 @@ async def _hold_missing(books: Books, wanted: Engines, stopping: Stopping) -> No
 
 async def open_engines(stack: AsyncExitStack, wanted: Engines) -> dict[Role, Engine]:
     """The engines, opened side by side or as one; those opened here are closed with the stack."""
+    reap()  # an engine whose owner was killed may hold the memory that these need
+    with marked():
+        return await _opened(stack, wanted)
+
+
+async def _opened(stack: AsyncExitStack, wanted: Engines) -> dict[Role, Engine]:
     specs = {role: engine for role, engine in wanted.items() if isinstance(engine, EngineSpec)}
     if len(specs) == len(wanted) and shares(specs.values()):
         together = await asyncio.to_thread(open_shared, specs)
@@ -147,9 +153,7 @@ async def open_engines(stack: AsyncExitStack, wanted: Engines) -> dict[Role, Eng
         stack.push_async_callback(made.close)
         return made
 
-    reap()  # an engine whose owner was killed may hold the memory that these need
-    with marked():
-        results = await asyncio.gather(*map(opened, wanted.values()), return_exceptions=True)
+    results = await asyncio.gather(*map(opened, wanted.values()), return_exceptions=True)
     engines: dict[Role, Engine] = {}
     for role, result in zip(wanted, results, strict=True):
         if isinstance(result, BaseException):

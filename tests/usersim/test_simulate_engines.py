@@ -10,6 +10,7 @@ from usersim.engines import EngineSpec, Price, determinism, open_engine
 from usersim.engines.scripted import HeldEngine, ScriptedEngine, dying, talkative
 from usersim.errors import WorldError
 from usersim.files import read_conversations
+from usersim.orphans import MARK
 from usersim.outcome import Lineage
 from usersim.plan import Agenda
 from usersim.simulate import SimulateSettings, about_engines, simulate
@@ -101,6 +102,28 @@ def test_an_engine_that_dies_whenever_it_is_opened_stops_the_run(tmp_path, monke
     with pytest.raises(WorldError, match=r"an engine died: scripted: dead; .*same command resumes"):
         held_by(tmp_path, monkeypatch, (20, 0, 0, 0))
     assert held_by(tmp_path, monkeypatch, ())["conversations"] == 30
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_orphans_are_ended_before_engines_open_and_what_these_start_is_marked(
+    tmp_path, monkeypatch, shared
+):
+    monkeypatch.delenv(MARK, raising=False)
+    seen = []
+
+    def opened(opens):
+        seen.append(MARK in os.environ)
+        return talkative(2 if opens == "user" else None, opens)
+
+    monkeypatch.setattr("usersim.simulate.reap", lambda: seen.append("reaped"))
+    monkeypatch.setattr("usersim.simulate.open_engine", lambda spec: opened(spec.opens))
+    monkeypatch.setattr(
+        "usersim.simulate.open_shared", lambda specs: {role: opened(role) for role in specs}
+    )
+    user, assistant = (EngineSpec(opens=r, shared=shared) for r in ("user", "assistant"))
+    simulate(SETTINGS, user, assistant, tmp_path, "recipe-1", 7)
+    assert seen == ["reaped", True, True]
+    assert MARK not in os.environ
 
 
 @pytest.mark.slow
