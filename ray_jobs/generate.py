@@ -50,7 +50,8 @@ class GenerateOptions:
         typer.Option(min=0.0, help="GPUs of a worker. [default: what it needs]"),
     ] = None
     store: Annotated[
-        str, typer.Option(metavar="URI", help="Copy finished shards there, as s3://bucket/run.")
+        str,
+        typer.Option(metavar="URI", help="Copy what the manifest lists there, as s3://bucket/run."),
     ] = ""
 
 
@@ -98,8 +99,7 @@ def carry_out(
                 perform(SIMULATE, recipe, run, partial(_work, placement=placement(), store=uri))
             run.write_manifest(recipe)
         if store:
-            store.complete(run.root, run.conversations.name)  # what earlier sessions left here
-            store.put(run.manifest_file, run.manifest_file.name)
+            store.publish(run.root, run.manifest_file)
 
 
 def _work(recipe: Recipe, run: RunFolder, placement: Placement, store: str) -> dict[str, Any]:

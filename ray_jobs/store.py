@@ -5,16 +5,22 @@ is finished is copied: a shard when it is whole, `manifest.json` with all hashes
 whoever finds a manifest finds everything that it lists.
 """
 
+import json
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usersim.errors import InputError, WorldError
+from usersim.files import read_json
+from usersim.progress import track
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 RENAMING = ("local", "hdfs", "fsspec")  # where a half-written file would be seen: rename it
+PAUSES_S = (1.0, 4.0, 15.0)
+"""Before each new try: a store that is out for a moment shall cost no worker and no engine."""
 
 
 class Store:
@@ -25,41 +31,76 @@ class Store:
         self._fs, self._root = _opened(uri)
 
     def put(self, path: Path, name: str) -> None:
-        """Copy a file; under its name it is whole or not there. Raises WorldError."""
+        """Copy a file; under its name it is whole or not there.
+
+        Raises WorldError when the store still refuses it after PAUSES_S, or the file is gone.
+        """
         target = f"{self._root}/{name}"
-        renames = self._fs.type_name.startswith(RENAMING)
+        # pyarrow calls what fsspec opened `py::fsspec+memory`, HDFS `hdfs`, this machine `local`.
+        renames = any(kind in self._fs.type_name for kind in RENAMING)
         # Object stores show a file when its upload is complete.
         first = f"{target}.{uuid.uuid4().hex[:12]}.tmp" if renames else target
-        try:
-            self._fs.create_dir(target.rpartition("/")[0], recursive=True)
-            with path.open("rb") as source, self._fs.open_output_stream(first) as out:
-                while block := source.read(1 << 22):
-                    out.write(block)
-            if renames:
-                self._fs.move(first, target)
-        except OSError as error:
-            raise WorldError(f"cannot copy {path.name} to {self.uri}: {error}") from error
+        for pause in (*PAUSES_S, None):
+            try:
+                self._copy(path, first, target)
+            except OSError as error:
+                if pause is None or not path.exists():
+                    raise WorldError(f"cannot copy {path.name} to {self.uri}: {error}") from error
+                time.sleep(pause)
+            else:
+                return
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Sizes of the files of a folder in the store, by their names there."""
+    def _copy(self, path: Path, first: str, target: str) -> None:
+        self._fs.create_dir(target.rpartition("/")[0], recursive=True)
+        with path.open("rb") as source, self._fs.open_output_stream(first) as out:
+            while block := source.read(1 << 22):
+                out.write(block)
+        if first != target:
+            self._fs.move(first, target)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file in the store, by their names there. Raises WorldError."""
         from pyarrow.fs import FileSelector, FileType
 
-        selector = FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        selector = FileSelector(self._root, allow_not_found=True, recursive=True)
         try:
             found = self._fs.get_file_info(selector)
         except OSError as error:
-            raise WorldError(f"cannot list {self.uri}/{folder}: {error}") from error
-        return {f"{folder}/{f.base_name}": f.size for f in found if f.type == FileType.File}
+            raise WorldError(f"cannot list {self.uri}: {error}") from error
+        start = len(self._root) + 1
+        return {f.path[start:]: f.size for f in found if f.type == FileType.File}
 
-    def complete(self, root: Path, folder: str) -> int:
-        """Copy the Parquet files of a run's folder that are not there in their size; how many."""
-        there, copied = self.sizes(folder), 0
-        for path in sorted((root / folder).glob("*.parquet")):
-            name = f"{folder}/{path.name}"
-            if there.get(name) != path.stat().st_size:
-                self.put(path, name)
-                copied += 1
-        return copied
+    def publish(self, root: Path, manifest: Path) -> int:
+        """Copy what a run's manifest lists and is not there, then the manifest; how many files.
+
+        There is what has the listed size, unless the manifest in the store knows another content.
+        Raises WorldError.
+        """
+        listed = {entry["path"]: entry for entry in read_json(manifest)["files"]}
+        there = self.sizes()
+        known = self._hashes(manifest.name) if manifest.name in there else {}
+        missing = [
+            name
+            for name, entry in listed.items()
+            if there.get(name) != entry["bytes"] or known.get(name) not in (None, entry["sha256"])
+        ]
+        if missing:
+            with track("store", len(missing), "files") as bar:
+                for name in missing:
+                    self.put(root / name, name)
+                    bar.advance(1)
+        self.put(manifest, manifest.name)
+        return len(missing)
+
+    def _hashes(self, manifest: str) -> dict[str, str]:
+        try:
+            with self._fs.open_input_stream(f"{self._root}/{manifest}") as stream:
+                found = json.loads(stream.read())
+            return {entry["path"]: entry["sha256"] for entry in found["files"]}
+        except OSError as error:
+            raise WorldError(f"cannot read {self.uri}/{manifest}: {error}") from error
+        except (ValueError, KeyError, TypeError):
+            return {}  # none of ours, or half a one: it will be replaced
 
 
 def _opened(uri: str) -> "tuple[FileSystem, str]":
