@@ -220,7 +220,9 @@ def simulate(options: SimulateOptions) -> None:
 
         if options.recipe or options.redo:
             raise InputError("--extend goes on with a run as it is: leave out --recipe and --redo")
-        grow(opened(Options(None, run), overrides)[1], options.extend, overrides or ())
+        folder = opened(Options(None, run), overrides)[1]
+        grow(folder, options.extend, overrides or ())
+        overrides, run = None, folder.root  # the folder has adopted them
     stage_verb(stage_named("simulate"))(overrides, options.recipe, run, options.redo)
 
 

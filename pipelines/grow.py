@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from pipelines.nested import differences
+from pipelines.nested import differences, part_of, yaml_inline
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import stage_named
@@ -25,18 +25,18 @@ SIMULATE = stage_named("simulate")
 def extend(run: RunFolder, conversations: int, overrides: Iterable[str] = ()) -> Recipe:
     """Make the folder's recipe one of `conversations` in all; returns it. Nothing is held yet.
 
-    Asked again for the same number it changes nothing, so that the same command resumes.
-    Raises InputError when there is no run, it has more already, or its conversations would change.
+    The folder has adopted the overrides then. Asked again for the same number it does nothing more,
+    so that the same command resumes. Raises InputError when there is no run, it has more already,
+    its conversations would change, or an override speaks of their number or files.
     """
     if not run.exists:
         raise InputError(f"{run.root} is no run yet, so nothing can be added: `realchat run` first")
     own = Recipe.load(run.recipe_file)
     recipe = _grown(Recipe.load(run.recipe_file, overrides), own, conversations, run.root)
-    if recipe.simulate.conversations == own.simulate.conversations:
-        return recipe
     with run.locked():
-        run.adopt(own)  # refused when the folder is not what its recipe says
-        run.reopen(SIMULATE)
+        if recipe.simulate.conversations > own.simulate.conversations:
+            run.adopt(own)  # refused when the folder is not what its recipe says
+            run.reopen(SIMULATE, own, recipe)
         run.adopt(recipe)
     return recipe
 
@@ -61,7 +61,7 @@ def retry(run: RunFolder, reason: str) -> int:
         }
         number = sum(map(len, found.values()))
         if number:
-            run.reopen(SIMULATE)
+            run.reopen(SIMULATE, recipe)
         elif run.is_done(SIMULATE, recipe):
             raise InputError(_none_such(run, reason, endings.values()))
         for shard, indices in found.items():
@@ -102,6 +102,7 @@ def _grown(recipe: Recipe, own: Recipe, conversations: int, root: Path) -> Recip
     simulate = own.simulate if conversations == before else own.simulate.grown(conversations)
     kept = {key: getattr(simulate, key) for key in ("conversations", "extended_at", "shard_size")}
     changed = recipe.model_copy(update={"simulate": recipe.simulate.model_copy(update=kept)})
+    _refuse_dropped(recipe, own, changed, conversations)
     if changed.identity(SIMULATE) != own.identity(SIMULATE):
         lines = differences(own.to_table(), changed.to_table())
         raise InputError(
@@ -114,3 +115,17 @@ def _grown(recipe: Recipe, own: Recipe, conversations: int, root: Path) -> Recip
             )
         )
     return changed
+
+
+def _refuse_dropped(asked: Recipe, own: Recipe, grown: Recipe, conversations: int) -> None:
+    said, *meant = (recipe.to_table() for recipe in (asked, own, grown))
+    dropped = [
+        f"{key}={yaml_inline(part_of(said, key))}"
+        for key in SIMULATE.amount
+        if all(part_of(said, key) != part_of(table, key) for table in meant)
+    ]
+    if dropped:
+        raise InputError(
+            f"a run that grows keeps its files, and --extend {conversations} says how many"
+            f" conversations there shall be: leave out {' '.join(dropped)}"
+        )

@@ -38,6 +38,8 @@ class Mark:
     figures: dict[str, Any] | None = None
     inputs: Contents | None = None
     """What the files and checkpoints that it reads held; older folders do not know."""
+    grown: str = ""
+    """The fingerprint it is about to have: a run that grows is either size's until it goes on."""
 
 
 class RunFolder:
@@ -168,11 +170,16 @@ class RunFolder:
             else:
                 path.unlink(missing_ok=True)
 
-    def reopen(self, stage: Stage) -> None:
-        """Let a stage go on from its own outputs; what later stages made of them goes."""
+    def reopen(self, stage: Stage, recipe: Recipe, grown: Recipe | None = None) -> None:
+        """Let a stage go on from its own outputs; what later stages made of them goes.
+
+        The outputs stay `recipe`'s; `grown` may be adopted as well.
+        """
         for later in downstream(stage):
             self.clear(later.name)
-        (self._marks / f"{stage.name}.json").unlink(missing_ok=True)
+        mark, own = self.mark(stage), self._expected(stage, recipe)
+        inputs, larger = mark.inputs if mark else None, self._expected(stage, grown or recipe)
+        self._write(Mark(stage.name, "begun", own, inputs=inputs, grown=larger))
 
     def write_metrics(self) -> None:
         """Write metrics.json from the marks of the stages that are done."""
@@ -234,7 +241,7 @@ class RunFolder:
             return False
         if mark.state == "begun" and not (stage.resumes and self._has_anything(stage)):
             return False  # nothing of it will be used: it begins anew
-        if mark.fingerprint != self._expected(stage, recipe):
+        if self._expected(stage, recipe) not in (mark.fingerprint, mark.grown):
             return True
         return bool(self.changed_inputs(stage, recipe))
 

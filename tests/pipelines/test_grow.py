@@ -5,7 +5,7 @@ from scripted_run import go_on, held
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.grow import SIMULATE, extend
+from pipelines.grow import SIMULATE, extend, retry
 from pipelines.recipe import DEFAULT, Recipe
 from pipelines.stage_table import stage_named
 from usersim import simulate
@@ -107,19 +107,45 @@ def test_what_would_change_the_conversations_there_is_refused(tmp_path):
         extend(run, 29)
     with pytest.raises(InputError, match=r"simulate\.max_rounds: 4 -> 2"):
         extend(run, 40, ["simulate.max_rounds=2"])
+    with pytest.raises(InputError, match=r"leave out simulate\.shard_size=5$"):
+        extend(run, 40, ["simulate.shard_size=5"])
+    with pytest.raises(InputError, match=r"--extend 37 .* leave out simulate\.conversations=80$"):
+        extend(run, 37, ["simulate.conversations=80"])
     with pytest.raises(InputError, match="no run yet"):
         extend(type(run)(tmp_path / "none"), 40)
     assert run.is_done(stage_named("corpus"), Recipe.load(run.recipe_file))
 
 
+def test_a_reopened_run_is_nobody_elses(tmp_path):
+    """Whoever is killed between asking for more and holding it leaves a folder that is his."""
+    for conversations in (30, 33):
+        run = held(tmp_path / str(conversations), shard_size=40)
+        if conversations == 30:
+            assert retry(run, "user_ended") == 30
+        else:
+            extend(run, conversations, ["simulate.concurrency=3"])
+        own = Recipe.load(run.recipe_file)
+        assert own.simulate.conversations == conversations
+        for override in ("simulate.max_rounds=2", "simulate.shard_size=7"):
+            with pytest.raises(InputError, match="made with another recipe"):
+                run.adopt(Recipe.load(run.recipe_file, [override]))
+        assert Recipe.load(run.recipe_file) == own
+        go_on(run)
+        assert len(set(ids(run))) == conversations
+
+
 def test_the_command_grows_a_run(tmp_path):
     run = held(tmp_path / "run")
-    command = ["simulate", "--run", str(run.root), "--extend", "33"]
+    command = ["simulate", "--run", str(run.root), "--extend", "33", "simulate.concurrency=3"]
     for _ in range(2):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.output
     assert "already done" in done.output
     assert len(ids(run)) == 33
+    assert Recipe.load(run.recipe_file).simulate.concurrency == 3
+    done = CliRunner().invoke(app, [*command, "simulate.shard_size=5"])
+    assert (done.exit_code, "leave out" in done.output) == (2, True)
+    assert run.is_done(SIMULATE, Recipe.load(run.recipe_file))
 
 
 @pytest.mark.parametrize(

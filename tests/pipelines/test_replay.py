@@ -144,7 +144,7 @@ def test_a_learned_likeness_that_is_another_or_gone_is_an_input_changed(run, tmp
     changes = ["simulate.candidates=4", f"simulate.likeness='{'' if own else path}'"]
     recipe = Recipe.load(run.recipe_file, changes)
     write_text(run.recipe_file, recipe.to_yaml())
-    run.reopen(stage_named("simulate"))
+    run.reopen(stage_named("simulate"), Recipe.load(run.recipe_file))
     run.begin(stage_named("simulate"), recipe)
     path.write_bytes(b"others")
     key = "the run's likeness" if own else "simulate.likeness"
