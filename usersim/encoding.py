@@ -17,6 +17,7 @@ UNUSUAL = re.compile(
     r"[^\x00-\x7f\u2010-\u2019\u201c\u201d\u2022\u2026\u2192\u2713\u2714\u200d\ufe0f"
     r"\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\U0001f000-\U0001faff]"
 )
+_HALF = re.compile("[\ud800-\udfff]")
 # Characters that were lost for good, C1 controls that no keyboard makes, and half an emoji.
 _LOST = re.compile("[\ufffd\x80-\x84\x86-\x9f\ud800-\udfff]")
 
@@ -33,6 +34,11 @@ def _damage(text: str) -> str | None:
     from ftfy.badness import is_bad
 
     return "mojibake" if is_bad(text) else None
+
+
+def well_formed(text: str) -> str:
+    """The text as UTF-8 can hold it: half a surrogate pair becomes U+FFFD, a lost character."""
+    return text if text.isascii() else _HALF.sub("\ufffd", text)
 
 
 def mended(text: str) -> str:

@@ -214,13 +214,17 @@ class Journal:
         await written
 
     def flush(self) -> None:
-        """Commit what is pending, in one transaction."""
+        """Commit what is pending, in one transaction.
+
+        What goes wrong is told to those who wait, bugs too: the loop that calls this would only log
+        it, and they would wait for ever.
+        """
         batch, self._pending = self._pending, []
         if not batch:
             return
         try:
             self._commit([entry for entry, _ in batch])
-        except (sqlite3.Error, WorldError) as error:
+        except Exception as error:  # noqa: BLE001 - each waiting `add` raises it
             _resolve(batch, error)
         else:
             _resolve(batch, None)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usersim.encoding import damage, mended
+from usersim.encoding import damage, mended, well_formed
 
 
 @pytest.mark.parametrize("text", ["It won\u2019t break \u2014 she said", "naïve café", "Größe"])
@@ -18,6 +18,15 @@ def test_doubly_encoded_text_is_mended_to_what_it_was(text):
 def test_lost_characters_cannot_be_mended():
     assert damage("caf\ufffd") == "lost characters"
     assert damage(mended("caf\ufffd")) == "lost characters"
+
+
+@given(st.text())
+def test_half_a_character_is_marked_as_lost_and_nothing_else_changes(text):
+    broken = text + "\ud83d"
+    assert well_formed(text) == text
+    assert well_formed(broken) == text + "\ufffd"
+    assert well_formed(broken).encode("utf-8")
+    assert damage(well_formed(broken)) == "lost characters"
 
 
 @pytest.mark.parametrize(

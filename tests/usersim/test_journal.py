@@ -4,9 +4,14 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from usersim.errors import InputError, WorldError
 from usersim.journal import Attempt, Ending, Fenced, Journal, sole_owner
@@ -143,6 +148,39 @@ def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path):
             write(journal, *(attempt(n, text="long " * 1000) for n in range(1, 50)))
     with Journal(tmp_path / "j", OWNER) as journal:
         assert list(journal.attempts()) == [attempt()]
+
+
+ANY_TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too
+ANY_COUNT = st.integers(-(2**70), 2**70)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(ANY_TEXT, ANY_COUNT), min_size=1, max_size=4))
+def test_whoever_adds_is_told_what_became_of_it(entries):
+    """Durable or raised, of one batch alike: nothing that an engine says makes a run wait."""
+
+    async def all_at_once(journal):
+        adding = [
+            asyncio.ensure_future(journal.add(replace(attempt(n, text=text), prompt_tokens=count)))
+            for n, (text, count) in enumerate(entries)
+        ]
+        _, waiting = await asyncio.wait(adding, timeout=20)
+        assert not waiting
+        return {type(task.exception()) for task in adding}
+
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "j", OWNER) as journal:
+        told = asyncio.run(all_at_once(journal))
+        written = [(a.text, a.prompt_tokens) for a in journal.attempts()]
+    assert told in ({type(None)}, {UnicodeEncodeError}, {OverflowError})
+    assert written == (entries if told == {type(None)} else [])
+
+
+def test_a_bug_ends_a_run_that_would_wait_for_ever(tmp_path):
+    with Journal(tmp_path / "j", OWNER) as journal:
+        with pytest.raises(UnicodeEncodeError):
+            write(journal, attempt(text="half \ud83d"))
+        write(journal, attempt(text="whole"))
+        assert [a.text for a in journal.attempts()] == ["whole"]
 
 
 def test_a_folder_has_one_owner_at_a_time(tmp_path):

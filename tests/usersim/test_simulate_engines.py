@@ -1,5 +1,6 @@
 """Engines that die, and what metrics say of engines: what a second run gives, what tokens cost."""
 
+import asyncio
 import os
 import signal
 
@@ -13,7 +14,7 @@ from usersim.files import read_conversations
 from usersim.orphans import MARK
 from usersim.outcome import Lineage
 from usersim.plan import Agenda
-from usersim.simulate import SimulateSettings, about_engines, simulate
+from usersim.simulate import SimulateSettings, about_engines, simulate, simulate_async
 
 SETTINGS = SimulateSettings(conversations=6, shard_size=6, max_rounds=2, retry_pause_s=0)
 
@@ -157,3 +158,18 @@ def test_a_real_engine_whose_process_is_killed_is_opened_again(
     lineage = Lineage(settings, "recipe-1", "talkative", "tiny")
     audit = Audit(Agenda(settings, "recipe-1", 7), lineage, tmp_path)
     assert [problem for check in audit.checks() for problem in check.problems] == []
+
+
+def test_a_text_that_cannot_be_written_stops_the_run_and_never_hangs_it(tmp_path):
+    """No engine of ours says such a thing; whatever does is a bug, and bugs stop."""
+    said = iter(["half \ud83d a character"])
+    broken = ScriptedEngine(lambda m, s: next(said, "") or talkative()._script(m, s), "a")
+
+    async def hold():
+        running = simulate_async(SETTINGS, talkative(), broken, tmp_path, "recipe-1", 7)
+        await asyncio.wait_for(running, timeout=30)
+
+    with pytest.raises(UnicodeEncodeError):
+        asyncio.run(hold())
+    figures = simulate(SETTINGS, talkative(), broken, tmp_path, "recipe-1", 7)
+    assert figures["conversations"] == 6

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self
 
 from usersim.conversation import Message
+from usersim.encoding import well_formed
 from usersim.engine import Completion, Sampling
 from usersim.engines.limit import AdaptiveLimit
 from usersim.errors import DeterministicError, EngineDead, InputError, TransientError
@@ -31,6 +32,7 @@ LONGEST_PAUSE_S = 30.0
 TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 NO_ROOM = {429, 503, 529}
 """Too many requests, unavailable, overloaded: fewer at once would have been answered."""
+MOST_TOKENS = 2**31  # a count beyond is no count, and no database's integer
 DETAIL = 300  # characters of a server's refusal that are worth showing
 
 # What servers say when a prompt does not fit: OpenAI's code, vLLM's and llama.cpp's words.
@@ -150,15 +152,15 @@ class EndpointEngine:
         return _completion(response)
 
     def _refusal(self, response: "httpx.Response") -> Exception:
-        status, text = response.status_code, response.text[:DETAIL]
-        what = f"{self._spec.url} answered {status}: {text}"
+        status, text = response.status_code, _text(response)
+        what = f"{self._spec.url} answered {status}: {text[:DETAIL]}"
         if status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             asked_s = _seconds(response.headers.get("retry-after"))
             return _Later(TransientError(what), asked_s, no_room=status in NO_ROOM)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             name = self._spec.key_variable or "key_variable (not set in the recipe)"
             return DeterministicError(f"{what}; the key comes from {name}", "not_authorized")
-        full = any(sign in response.text.lower() for sign in CONTEXT_FULL)
+        full = any(sign in text.lower() for sign in CONTEXT_FULL)
         return DeterministicError(what, "context_full" if full else "engine_refused")
 
     def _body(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
@@ -226,7 +228,11 @@ def _seconds(header: str | None) -> float | None:
 
 
 def _completion(response: "httpx.Response") -> Completion:
-    """The first choice of a chat completion, as servers of all kinds write it."""
+    """The first choice of a chat completion, as servers of all kinds write it.
+
+    JSON can escape half of a character, which no file can hold: it is marked as lost (U+FFFD), as
+    engines do whose last token is half of one, and curation knows it by that.
+    """
     try:
         body: Mapping[str, Any] = response.json()
         choice = body["choices"][0]
@@ -234,13 +240,27 @@ def _completion(response: "httpx.Response") -> Completion:
         usage = body.get("usage") or {}
         details = usage.get("prompt_tokens_details") or {}
         return Completion(
-            text=str(text),
+            text=well_formed(str(text)),
             finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
-            prompt_tokens=int(usage.get("prompt_tokens") or 0),
-            completion_tokens=int(usage.get("completion_tokens") or 0),
-            cached_tokens=int(details.get("cached_tokens") or 0),
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
+            cached_tokens=_count(details.get("cached_tokens")),
         )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (
+        ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError
+    ) as error:  # fmt: skip
         raise DeterministicError(
-            f"not a chat completion: {response.text[:DETAIL]!r}", reason="malformed_answer"
+            f"not a chat completion: {_text(response)[:DETAIL]!r}", reason="malformed_answer"
         ) from error
+
+
+def _count(told: float | str | None) -> int:
+    count = int(told or 0)
+    if not 0 <= count < MOST_TOKENS:
+        raise ValueError(f"{count} tokens")
+    return count
+
+
+def _text(response: "httpx.Response") -> str:
+    """What a server says, fit to be written, whatever encoding it claims."""
+    return response.content.decode("utf-8", "replace")
