@@ -66,7 +66,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path}, row {number}", row
         return
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a text may hold U+2028
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error.reason}") from error
     for number, line in enumerate(lines, 1):
@@ -90,7 +90,7 @@ def _brief(row: Any, where: str) -> Brief:
             raise InputError(f"{where}: unknown key {key!r}; a brief has {', '.join(known)}")
         if value is not None and not isinstance(value, str):
             raise InputError(f"{where}: {key} must be text, not {type(value).__name__}")
-    return Brief(**{key: value for key, value in row.items() if value})
+    return Brief(**{key: value for key, value in row.items() if value and value.strip()})
 
 
 @lru_cache(maxsize=4)

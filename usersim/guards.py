@@ -5,17 +5,23 @@ what they let through, curation judges with the whole corpus in sight.
 """
 
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from usersim import phrases
 from usersim.conversation import Message, Role
+from usersim.language import UNDETERMINED, language_id
+
+if TYPE_CHECKING:
+    from usersim.language import LanguageId
 
 GuardReason = Literal[
     "empty",  # nothing was said (or the user left before they may)
     "cut_off",  # a user turn that ran into the token limit: people finish their sentences
     "template_tokens",  # the chat template's own tokens, spelled out
+    "reasoning_leak",  # a reasoning model's thoughts, in tags of their own
     "role_confusion",  # a user who talks like an assistant
+    "wrong_language",  # a user who goes on in a language that nobody has used before
     "looping",  # the same few words over and over
     "parroting",  # what the other side, or the speaker, said before
     "near_duplicate_opener",  # another conversation began like this
@@ -28,6 +34,8 @@ LOOP_DISTINCT = 0.35  # share of distinct three-word runs below which a turn goe
 PARROT_WORDS = 4  # "yes", "go on", "thank you very much" may be said again
 PARROT_SHARE = 0.8  # of a turn's five-word runs, said before in one other turn
 SHINGLE = 5
+FOREIGN_LETTERS = 60  # about twelve words: shorter turns, names and code are told wrongly
+FOREIGN_PROBABILITY = 0.9  # as sure as ingest must be to drop a person for their language
 
 
 def words_of(text: str) -> list[str]:
@@ -41,14 +49,39 @@ def refuse_turn(
     """Why this turn of `role` after `before` is refused, or None."""
     if not text.strip():
         return "empty"
-    if phrases.TEMPLATE_TOKEN.search(text) or phrases.SPEAKER_LABEL.search(text):
-        return "template_tokens"
+    if reason := _leaked(text):
+        return reason
     if role == "user" and (reason := _unlike_a_person(text, finish, at_start=not before)):
         return reason
     words = words_of(text)
     if is_looping(words):
         return "looping"
-    return "parroting" if is_parroting(words, before) else None
+    # A refusal in the same words again is a refusal still: `loop_among` counts them.
+    again = is_parroting(words, before) and not (role == "assistant" and phrases.is_refusal(text))
+    return "parroting" if again else None
+
+
+def _leaked(text: str) -> GuardReason | None:
+    if phrases.TEMPLATE_TOKEN.search(text) or phrases.SPEAKER_LABEL.search(text):
+        return "template_tokens"
+    return "reasoning_leak" if phrases.REASONING_TAG.search(text) else None
+
+
+def is_foreign(
+    text: str, before: Sequence[Message], identify: "Callable[[], LanguageId]" = language_id
+) -> bool:
+    """Whether a user's turn is surely in a language that no message before it is in.
+
+    An opener never is: what language a conversation has is its own affair, and curation's.
+    """
+    mine = [m.content for m in before if m.role == "user"]
+    if not mine or sum(map(str.isalpha, text)) < FOREIGN_LETTERS:
+        return False
+    told, usual = identify().detect([text, "\n".join(mine)])
+    if told.code == usual.code or told.probability < FOREIGN_PROBABILITY:
+        return False
+    heard = identify().detect([m.content for m in before if m.role != "system"])
+    return usual.code != UNDETERMINED and told.code not in {each.code for each in heard}
 
 
 def _unlike_a_person(text: str, finish: str, at_start: bool) -> GuardReason | None:

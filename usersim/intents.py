@@ -98,8 +98,8 @@ def read_intents(path: str) -> dict[str, str]:
     if not path:
         return {}
     try:
-        text = Path(path).read_bytes()[: _whole_bytes(Path(path))].decode()
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        text = Path(path).read_bytes()[: _whole_bytes(Path(path))].decode("utf-8-sig")
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
         return {str(row["id"]): str(row["intent"]) for row in rows}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

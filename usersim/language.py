@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,12 @@ class LanguageId:
     def _language(self, label: str, probability: float) -> Language:
         sure = probability >= self.min_probability
         return Language(label.removeprefix("__label__") if sure else UNDETERMINED, probability)
+
+
+@cache
+def language_id() -> LanguageId:
+    """The embedded model with its defaults, loaded once. Raises as `LanguageId` does."""
+    return LanguageId()
 
 
 def find_model() -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from usersim.conversation import Message, Role, StopReason
 from usersim.engine import Completion, Engine, Sampling, all_or_none
 from usersim.errors import DeterministicError, TransientError
-from usersim.guards import loop_among, refuse_turn
+from usersim.guards import is_foreign, loop_among, refuse_turn
 from usersim.journal import Attempt, Ending, Journal
 from usersim.openers import Offers
 from usersim.outcome import LEFT, PASSED_OVER, message_of
@@ -182,7 +182,10 @@ class Simulator:
             empty = not completion.text.strip() and completion.finish_reason == "stop"
             if may_leave and empty and candidate == 0:
                 return LEFT
-            return refuse_turn(completion.text, "user", completion.finish_reason, talk.turns)
+            refused = refuse_turn(completion.text, "user", completion.finish_reason, talk.turns)
+            if refused is None and is_foreign(completion.text, talk.turns):
+                return "wrong_language"
+            return refused
 
         def draw(candidate: int) -> Sampling:
             # Whether the user leaves is the first one's to say: else more candidates, fewer ends.

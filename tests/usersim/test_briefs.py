@@ -34,6 +34,14 @@ def test_parquet_holds_briefs_as_well(tmp_path):
     assert read_briefs(tmp_path / "b.parquet") == (Brief(intent="x"), Brief())
 
 
+def test_blanks_say_nothing_and_a_text_may_hold_any_kind_of_line_break(tmp_path):
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(
+        b"\xef\xbb\xbf" + '{"opener": "  \\t"}\r\n{"opener": "a\u2028b\x85c"}\n'.encode()
+    )
+    assert read_briefs(path) == (Brief(), Brief(opener="a\u2028b\x85c"))
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

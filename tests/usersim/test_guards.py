@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usersim.conversation import Message
-from usersim.guards import loop_among, refuse_turn
+from usersim.guards import is_foreign, loop_among, refuse_turn
 from usersim.phrases import is_farewell, is_refusal
 
 QUESTION = Message("user", "what is the tallest mountain in the whole of south america please")
@@ -25,6 +25,7 @@ def refused(text, role="user", finish="stop", before=TALK):
         ("fine <start_of_turn>model", "template_tokens"),
         ("and then\n### Assistant: yes", "template_tokens"),
         ("Assistant: it is 6961 m", "template_tokens"),
+        ("<think>The user wants a list.</think> how high is it", "reasoning_leak"),
         ("As an AI language model, I do not climb", "role_confusion"),
         ("Sure! Here's a list of mountains", "role_confusion"),
         ("I'm sorry, but I cannot answer that", "role_confusion"),
@@ -37,6 +38,36 @@ def refused(text, role="user", finish="stop", before=TALK):
 )
 def test_refuses_what_no_person_would_say(text, reason):
     assert refused(text) == reason
+
+
+SPANISH = "pero no entiendo bien por qué la montaña más alta de América está en la Argentina"
+
+
+def test_a_user_goes_on_in_a_language_that_somebody_has_used():
+    german = (
+        "ich verstehe das nicht, kannst du mir bitte alles noch einmal auf Deutsch erklären, ja?"
+    )
+    assert is_foreign(SPANISH, TALK)
+    assert is_foreign(german, TALK)
+    assert not is_foreign(
+        "then why is it higher than all the others in this region of the world?", TALK
+    )
+    assert not is_foreign(SPANISH, (QUESTION, Message("assistant", "Claro. " + SPANISH)))
+    assert not is_foreign("¿por qué?", TALK)  # too short to be told
+    assert not is_foreign(SPANISH, ())  # an opener says which language it is
+    assert not is_foreign(SPANISH, (Message("user", "1 + 1"), ANSWER))  # nobody knows of theirs
+
+
+def test_a_refusal_in_the_same_words_is_no_parroting():
+    """Else the commonest loop of refusals would be taken for one of repetition."""
+    no = "I'm sorry, but I can't help with that."
+    before = (
+        *TALK[:1],
+        Message("assistant", no),
+        Message("user", "why not, it is only a mountain"),
+    )
+    assert refused(no, role="assistant", before=before) is None
+    assert refused(ANSWER.content, role="assistant", before=TALK) == "parroting"
 
 
 @pytest.mark.parametrize(

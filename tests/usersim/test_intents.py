@@ -44,6 +44,12 @@ def test_everybody_is_asked_about_once_even_after_a_kill(tmp_path):
     assert write_intents(Writer(), people(5), path) == both
 
 
+def test_an_intent_may_hold_any_kind_of_line_break(tmp_path):
+    path = tmp_path / "i.jsonl"
+    path.write_text('{"id": "p", "intent": "a\u2028b"}\n', encoding="utf-8")
+    assert read_intents(str(path)) == {"p": "a\u2028b"}
+
+
 @pytest.mark.parametrize("answer", ["", "word " * 41])
 def test_an_answer_that_is_no_line_is_left_out(tmp_path, answer):
     assert write_intents(Writer(lambda _: answer), people(2), tmp_path / "i.jsonl") == {}

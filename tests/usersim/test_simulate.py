@@ -207,6 +207,21 @@ def test_stops_a_loop_of_refusals(tmp_path):
     assert (row.stop_reason, row.num_rounds) == ("refusal_loop", 2)
 
 
+def test_a_refusal_said_in_the_same_words_is_a_loop_of_refusals_too(tmp_path):
+    refusals = ["I'm sorry, but I can't help with that."] * 2
+    row, _ = conversation_by(LINES, refusals, tmp_path, max_rounds=9)
+    assert (row.stop_reason, row.num_rounds) == ("refusal_loop", 2)
+
+
+def test_a_user_who_falls_into_another_language_is_asked_again(tmp_path):
+    spanish = "pero no entiendo bien por qué el huevo tiene que estar tanto tiempo en el agua"
+    user = ScriptedEngine(lambda heard, _: spanish if heard else LINES[0], model="u")
+    hold(tmp_path, user, answers(["Ten minutes."]), conversations=1)
+    assert {reason for *_, reason, _ in journaled(tmp_path)} == {"", "wrong_language"}
+    (row,) = published(tmp_path)
+    assert (list(row.user_turns), row.stop_reason) == (LINES[:1], "bad_turn")
+
+
 def test_stops_without_an_acceptable_turn(tmp_path):
     row, figures = conversation_by(
         [LINES[0], *["I hope this helps! Let me know if you have any questions."] * 3],
