@@ -31,6 +31,9 @@ LENGTHS: tuple[tuple[int, Length], ...] = (
 )
 """Most words of each class but the last; about the quintiles of ShareGPT people's turns."""
 
+LONGEST_WORD = 30
+"""Letters. What is longer is no word but a clause of a script without spaces, a key, a sequence."""
+
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001  people type both apostrophes
 _POLITE = re.compile(r"\b(?:please|pls|plz|thanks?|thank you|thx)\b", re.IGNORECASE)
 
@@ -159,9 +162,9 @@ class IntentWords:
 
 
 def _words(turns: Iterable[str]) -> list[str]:
-    """Words of three letters or more, in lower case; code and numbers are no topics."""
+    """Words of 3 to `LONGEST_WORD` letters, in lower case; code and numbers are no topics."""
     found = (w.lower() for t in turns for w in _WORD.findall(t))
-    return [w for w in found if len(w) > 2 and not any(map(str.isdigit, w))]
+    return [w for w in found if 2 < len(w) <= LONGEST_WORD and not any(map(str.isdigit, w))]
 
 
 def user_system(intent: str = "", profile: str = "") -> str:

@@ -76,10 +76,11 @@ def conversation_rows(
     """The rows of one conversation; `told` is the system message of the user who is learned.
 
     The system message of a record was said to the assistant: whoever learns the user never sees it.
-    Raises InputError when the window is below its limits.
+    What is `told` is cut, in its middle, to the room that a turn and what it reacts to leave. Raises
+    InputError when the window is below its limits.
     """
     system = chat.with_system(_told(conversation, target, told))
-    limit = view.window if target == "user" else view.context_limit  # conditions stay whole
+    limit = _told_limit(chat, view) if target == "user" else view.context_limit
     prefix = [*chat.bos_ids, *(i for m in system for i in _clipped(m, chat, limit))]
     cut = set(conversation.cut_turns)
     turns = [_turn(i, m, chat, target, view) for i, m in enumerate(conversation.turns)]
@@ -97,9 +98,21 @@ def _told(conversation: Conversation, target: Role, told: str) -> list[Message]:
     return [m for m in conversation.messages[:1] if m.role == "system"]
 
 
-def _check_room(room: int, view: ViewSettings) -> None:
+def _told_limit(chat: ChatFormat, view: ViewSettings) -> int:
+    """Most tokens of what the user is told; what stands there without conditions is never cut."""
+    around = len(chat.bos_ids) + len(_clipped(Message("system", ""), chat, 0))
+    plain = len(chat.text_ids(chat.default_system))
+    return max(view.window - _needed(view) - around, plain)
+
+
+def _needed(view: ViewSettings) -> int:
+    """Tokens of the longest turn and what it reacts to."""
     # Headers, ends and separators of two turns take up to 16 tokens in the known families.
-    if room < view.target_limit + view.context_limit + 16:
+    return view.target_limit + view.context_limit + 16
+
+
+def _check_room(room: int, view: ViewSettings) -> None:
+    if room < _needed(view):
         raise InputError(
             f"view.window={view.window} is too small for target_limit={view.target_limit} and "
             f"context_limit={view.context_limit}: raise the window or lower the limits"

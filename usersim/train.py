@@ -1,7 +1,7 @@
 """Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ def train_user(
     def score(model: Any, rows: list[Row], title: str) -> list[TargetScore]:
         return score_rows(model, rows, chat.end_of_conversation_id, title)
 
+    # Made before the training: what cannot be told must not lose it.
+    when_told = _when_told(settings, chat, teller, held_out)
     before = score(load_model(checkpoint, training=False), test, "perplexity before")
     work = out.with_name(f".{out.name}.training")
     checks = Checks([row for c in dev for row in rows_of(c)], work / _of(drawn, settings))
@@ -75,18 +77,17 @@ def train_user(
     )
     after = score(model, test, "perplexity after")
 
-    def told_score(intent: bool, profile: bool) -> float | None:
-        told = windows(chat, "user", settings, lambda c: teller.told(c, intent, profile))
-        rows = [row for c in held_out for row in told(c)]
-        return perplexity(score(model, rows, "perplexity when told"), lambda _: True)
-
+    told = {
+        name: perplexity(score(model, rows, f"perplexity, told {name}"), lambda _: True)
+        for name, rows in when_told.items()
+    }
     decisions = score(model, [r for c in dev for r in rows_of(c)], "calibrate the end")
     rates = leaving_rates(train)
     bias = calibrating_bias(decisions, rates)
     report = {
         "base": base,
         "perplexity": perplexity_change(before, after)
-        | {"conversations": len(held_out), "told": _when_told(settings.conditions, told_score)},
+        | {"conversations": len(held_out), "told": told},
         "end": {
             "bias": bias,
             "people": {str(rounds): round(rate, 4) for rounds, rate in rates.items()},
@@ -102,17 +103,22 @@ def train_user(
 
 
 def _when_told(
-    conditions: ConditionSettings, score: Callable[[bool, bool], float | None]
-) -> dict[str, float | None]:
-    """Perplexity of the trained model when it is told of each person what training told of some."""
-    told = {}
-    if conditions.profile_share:
-        told["profile"] = score(False, True)
-    if conditions.intent_share:
-        told["intent"] = score(True, False)
-    if len(told) == 2:
-        told["both"] = score(True, True)
-    return told
+    settings: TrainSettings, chat: ChatFormat, teller: Teller, people: Sequence[Conversation]
+) -> dict[str, list[Row]]:
+    """Rows that tell of each of these people what training tells of some, by what is told."""
+
+    def rows(intent: bool, profile: bool) -> list[Row]:
+        told = windows(chat, "user", settings, lambda c: teller.told(c, intent, profile))
+        return [row for c in people for row in told(c)]
+
+    found = {}
+    if settings.conditions.profile_share:
+        found["profile"] = rows(False, True)
+    if settings.conditions.intent_share:
+        found["intent"] = rows(True, False)
+    if len(found) == 2:
+        found["both"] = rows(True, True)
+    return found
 
 
 def _intents(settings: TrainSettings, people: Sequence[Conversation], path: Path) -> dict[str, str]:

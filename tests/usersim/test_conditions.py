@@ -88,6 +88,12 @@ def test_an_intent_is_made_of_what_sets_a_person_apart():
     assert words.of(["123 !!"], 3) == ""
 
 
+@pytest.mark.parametrize("run", ["a" * 2000, "我想学做饭和种花" * 30, "gattaca" * 5])
+def test_a_run_of_letters_that_is_no_word_is_no_intent(run):
+    turns = [f"what is {run} about", "chess"]
+    assert IntentWords([turns]).of(turns, 6) == "what, about, chess"
+
+
 @given(TURNS, st.integers(1, 8))
 def test_an_intent_has_at_most_so_many_words_and_all_were_typed(turns, number):
     intent = IntentWords([turns]).of(turns, number)

@@ -99,6 +99,23 @@ def test_a_window_too_small_for_its_limits_is_refused(chatml):
     view = ViewSettings(window=64, target_limit=60, context_limit=40)
     with pytest.raises(InputError, match="too small"):
         conversation_rows(conversation(["hi"]), chatml, "user", view)
+    tight = chatml.playing("user", "You are a person who asks an assistant about anything. " * 9)
+    for told in ("", "You want: a boat. " * 99):
+        with pytest.raises(InputError, match="too small"):
+            conversation_rows(conversation(["hi"]), tight, "user", VIEW, told)
+
+
+@given(turn_lists, st.sampled_from(["x" * 2000, "你好" * 900, "You want: a boat", "a b " * 999]))
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_user_is_told_their_turns_have_room(chatml, texts, condition):
+    c, told = conversation(texts), f"You are a person.\n{condition}\nHow you write: tone polite"
+    free = conversation_rows(c, chatml.playing("user", "You are a person."), "user", VIEW)
+    rows = conversation_rows(c, chatml, "user", VIEW, told)
+    assert all(len(row.input_ids) <= VIEW.window for row in rows)
+    assert [i for row in rows for i in labelled(row)] == [i for row in free for i in labelled(row)]
+    shown = chatml.tokenizer.decode(rows[0].input_ids)
+    assert "You are a person." in shown
+    assert "tone polite" in shown
 
 
 @given(

@@ -61,7 +61,8 @@ def test_a_trained_usergpt_and_its_figures(tiny_checkpoint, tmp_path):
             tmp_path / f"{name}.parquet", [talk(name, number) for number in range(number)]
         )
     intents = tmp_path / "intents.jsonl"
-    intents.write_text('{"id": "train1", "intent": "learn to draw"}\n')
+    endless = f'{{"id": "test0", "intent": "{"draw " * 999}"}}'
+    intents.write_text('{"id": "train1", "intent": "learn to draw"}\n' + endless)
     settings = TrainSettings(
         view=ViewSettings(window=768, target_limit=120, context_limit=120),
         train_tokens=4_000, lora_rank=4, checks=2, processes=1, intents=str(intents),
