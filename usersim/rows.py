@@ -76,8 +76,8 @@ def conversation_rows(
     """The rows of one conversation; `told` is the system message of the user who is learned.
 
     The system message of a record was said to the assistant: whoever learns the user never sees it.
-    What is `told` is cut, in its middle, to the room that a turn and what it reacts to leave. Raises
-    InputError when the window is below its limits.
+    What is `told` is cut, in its middle, to the room that a turn and what it reacts to leave.
+    Raises InputError when the window is below its limits.
     """
     system = chat.with_system(_told(conversation, target, told))
     limit = _told_limit(chat, view) if target == "user" else view.context_limit
