@@ -47,7 +47,8 @@ class Placement:
     silent_s: float = 120.0
     """A worker that answers nothing for so long is given up; what it still writes is refused."""
     grows: bool = False
-    """Whether there shall be a worker for every GPU that the cluster gains later."""
+    """Whether there shall be a worker for every GPU that the cluster gains, and one that waits for
+    the next: an autoscaler adds nodes for what waits, and for nothing else."""
 
     def room(self) -> int:
         """How many workers the cluster has GPUs for, those at work included."""
@@ -146,10 +147,11 @@ class Fleet:
         now = time.monotonic()
         if self._placement.grows and now >= self._look_again:
             self._look_again = now + GROW_S
-            before = len(self._places)
-            self._have_places(self._placement.room())
+            before, room = len(self._places), self._placement.room()
+            waits = self._placement.gpus > 0 and self._leases.waiting > 0
+            self._have_places(room + waits)
             if len(self._places) > before:
-                log.info("the cluster has room for %d workers now", len(self._places))
+                log.info("there is room for %d workers, %d are wanted", room, len(self._places))
 
     async def _keep(self, place: int) -> None:
         """One worker after the other in one place, until nothing is left to do."""
@@ -284,7 +286,10 @@ class Fleet:
     def _log_workers(self) -> None:
         if not self._totals.reports:
             asked = f"{self._placement.cpus:g} CPU and {self._placement.gpus:g} GPU"
-            log.warning("no worker has started yet; each asks for %s of the cluster", asked)
+            log.warning(
+                "no worker has started yet; each asks for %s of the cluster (--gpus-per-actor)",
+                asked,
+            )
         now = time.monotonic()
         for name in sorted(self._ready & self._totals.reports.keys()):
             report = self._totals.reports[name]

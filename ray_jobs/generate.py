@@ -22,7 +22,7 @@ from pipelines.stage_table import stage_named
 from pipelines.stages import check_ready, perform, simulation
 from ray_jobs.cluster import connected, run_of, sign_in
 from ray_jobs.fleet import Fleet, Placement
-from ray_jobs.preparing import prepare
+from ray_jobs.preparing import gpus_of, prepare
 from ray_jobs.program import program
 from ray_jobs.store import Store
 from ray_jobs.worker import Simulation
@@ -42,12 +42,20 @@ class GenerateOptions:
     run: RunPath = None
     actors: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers. [default: one a GPU, as many as there come to be]"),
+        typer.Option(
+            min=1,
+            help="Workers; those that find no room wait for the cluster to grow. [default: one for"
+            " the GPUs of each, and one more that waits for the next; else one]",
+        ),
     ] = None
     cpus_per_actor: Annotated[float, typer.Option(min=0.0, help="CPUs of a worker.")] = 1.0
     gpus_per_actor: Annotated[
         float | None,
-        typer.Option(min=0.0, help="GPUs of a worker. [default: what it needs]"),
+        typer.Option(
+            min=0.0,
+            help="GPUs of a worker, asked for also where there are none yet. [default: as many as"
+            " its models are spread over; 0 for endpoints, scripts, or vLLM built for CPUs]",
+        ),
     ] = None
     store: Annotated[
         str,
@@ -64,9 +72,8 @@ def generate(options: GenerateOptions) -> None:
     quieten()
     found, folder = run_of(Options(options.recipe, options.run), options.overrides)
     store = Store(options.store) if options.store else None  # a mistyped one is told at once
-    engines = found.engines.user, found.engines.assistant
-    devices = max(engine.tensor_parallel for engine in engines)
-    asked_for = (options.actors, options.cpus_per_actor, options.gpus_per_actor, devices)
+    gpus = gpus_of(found) if options.gpus_per_actor is None else options.gpus_per_actor
+    asked_for = (options.actors, options.cpus_per_actor, gpus)
     # A folder alone may be mistyped; who names a recipe wants all that it takes.
     prepares = options.recipe is not None
     carry_out(found, folder, partial(placed, *asked_for), store, prepares)
@@ -95,7 +102,7 @@ def carry_out(
             uri = store.uri if store else ""
             with connected():
                 if prepares:
-                    prepare(recipe, run, SIMULATE)
+                    prepare(recipe, run, SIMULATE, placement().gpus)
                 perform(SIMULATE, recipe, run, partial(_work, placement=placement(), store=uri))
             run.write_manifest(recipe)
         if store:
@@ -132,17 +139,10 @@ async def _simulate(simulation: Simulation, placement: Placement) -> dict[str, A
             books.close()
 
 
-def placed(actors: int | None, cpus: float, gpus: float | None, devices: int = 1) -> Placement:
-    """The placement that was asked for; what was left open follows the cluster's GPUs.
-
-    `devices` is how many a worker's engines need where there are any.
-    """
-    import ray
-
-    there = int(ray.cluster_resources().get("GPU", 0))
-    each = float(devices if there else 0) if gpus is None else gpus
-    wanted = actors or (max(1, int(there / each)) if each else 1)
-    return Placement(wanted, cpus, each, grows=actors is None)
+def placed(actors: int | None, cpus: float, gpus: float) -> Placement:
+    """The placement that was asked for; without a number of workers the cluster's GPUs decide."""
+    asked_for = Placement(actors or 1, cpus, gpus, grows=actors is None)
+    return asked_for if actors else replace(asked_for, actors=max(1, asked_for.room()))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ class Leases:
         """Set when nothing is given out any more: every shard is done, or `close` was called."""
         self._end_if_done()
 
+    @property
+    def waiting(self) -> int:
+        """How many shards nobody has."""
+        return len(self._waiting)
+
     async def take(self, worker: int) -> Lease | None:
         """A shard for the worker, as soon as there is one; None when it is over."""
         while not self.over.is_set():

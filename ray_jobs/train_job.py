@@ -12,7 +12,7 @@ from pipelines.stage_process import quieten
 from pipelines.stage_table import stage_named
 from pipelines.stages import check_ready, perform
 from ray_jobs.cluster import connected, run_of
-from ray_jobs.preparing import prepare
+from ray_jobs.preparing import gpus_of, prepare
 from ray_jobs.training import Processes, on_nodes
 
 
@@ -48,7 +48,7 @@ def train(name: str, options: TrainOptions) -> None:
             each = Processes(options.cpus, options.cpu_only)
             with connected():
                 if prepares:
-                    prepare(recipe, run, stage)
+                    prepare(recipe, run, stage, 0.0 if options.cpu_only else gpus_of(recipe))
                 perform(stage, recipe, run, partial(on_nodes, stage=stage, each=each))
             run.write_manifest(recipe)
     for output in stage.outputs:

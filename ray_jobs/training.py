@@ -35,14 +35,16 @@ class Processes:
 
     cpus: float = 1.0
     cpu_only: bool = False
+    waits: bool = False
+    """Whether to ask for a GPU all the same where there is none yet."""
 
     def how_many(self, settings: FitSettings, there: dict[str, float]) -> int:
         """As many as the settings want; else one a GPU (or `cpus`), as far as a step's rows go.
 
-        `there` holds what the cluster has. Raises InputError when that is no GPU.
+        `there` holds what the cluster has. Raises InputError when that is no GPU, unless it waits.
         """
         places = there.get("CPU", 0.0) / self.cpus if self.cpu_only else there.get("GPU", 0.0)
-        if not self.cpu_only and not places:
+        if not (self.cpu_only or self.waits or places):
             raise InputError("no node of this cluster has a GPU: --cpu-only trains on CPUs")
         useful = settings.batch_rows // settings.micro_batch_rows
         return settings.processes or max(1, min(int(places), useful))

