@@ -15,6 +15,7 @@ from usersim.sources import Draft
 
 _STAGE = "merge"
 _CHUNK_ID = re.compile(r"(.+)_(\d+)")
+_IF_NUMBERS = "if _k only counts records, name the columns with ingest.columns: none is joined then"
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ def merge(drafts: Iterable[Draft], lost_ids: Iterable[str] = ()) -> Merged:
         chunks.sort(
             key=lambda chunk: chunk[0]
         )  # stable: of equal offsets the first read comes first
-        if _is_numbering(chunks):
+        if _is_numbering(chunks, has_lost=base in lost):
             for _, draft in chunks:
                 _keep_alone(draft, seen, merged)
         else:
@@ -66,11 +67,13 @@ def _furthest(ids: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def _is_numbering(chunks: Sequence[tuple[int, Draft]]) -> bool:
-    """Whether k only counts records: not scraped, or a chunk opens anew where it should repeat.
+def _is_numbering(chunks: Sequence[tuple[int, Draft]], has_lost: bool) -> bool:
+    """Whether k only counts records: not scraped, or k cannot be the place of the first turn.
 
-    Many corpora name unrelated records NAME_0, NAME_1, ...; a chunk that overlaps the one before
-    with another text and begins with a user turn gives them away.
+    Many corpora name unrelated records NAME_0, NAME_1, ... Three things give them away: a chunk
+    overlaps the one before with another text and begins with a user turn; one that follows nothing
+    opens where an answer would stand; or all open, and none follows another though no record of
+    the name was lost.
     """
     if not chunks[0][1].scraped:
         return True
@@ -79,12 +82,30 @@ def _is_numbering(chunks: Sequence[tuple[int, Draft]]) -> bool:
         opens = right.messages[0].role == "user"
         if opens and shared and shared != right.messages[: len(shared)]:
             return True
-    return False
+    astray = _astray(chunks)
+    num_system = int(chunks[0][1].messages[0].role == "system")
+    if any(_opens_on_an_answer(offset - num_system, draft) for offset, draft in astray):
+        return True
+    all_open = all(draft.messages[0].role != "assistant" for _, draft in chunks)
+    apart = [chunk for chunk in astray if chunk is not chunks[0]]
+    return all_open and not has_lost and 0 < len(apart) == len(chunks) - 1
+
+
+def _astray(chunks: Sequence[tuple[int, Draft]]) -> list[tuple[int, Draft]]:
+    """The chunks that follow no other: a first one that is not at 0, and those behind a gap."""
+    ends = [0, *(offset + len(draft.messages) for offset, draft in chunks)]
+    return [chunk for end, chunk in zip(ends, chunks, strict=False) if chunk[0] > end]
+
+
+def _opens_on_an_answer(position: int, draft: Draft) -> bool:
+    """Whether a record opens a conversation at a place where one cannot open."""
+    role = draft.messages[0].role
+    return role == "system" or (role == "user" and position % 2 == 1)
 
 
 def _keep_alone(draft: Draft, seen: set[str], merged: Merged) -> None:
     if draft.id in seen:
-        merged.rejected.append(draft.reject(_STAGE, "duplicate_id"))
+        merged.rejected.append(draft.reject(_STAGE, "duplicate_id", "another record has this id"))
         return
     seen.add(draft.id)
     merged.conversations.append(_ended(draft, is_cut=False))
@@ -93,7 +114,8 @@ def _keep_alone(draft: Draft, seen: set[str], merged: Merged) -> None:
 
 def _join(base: str, chunks: list[tuple[int, Draft]], lost_offset: int, merged: Merged) -> None:
     if chunks[0][0] != 0:
-        merged.rejected += [draft.reject(_STAGE, "no_opening") for _, draft in chunks]
+        detail = f"there is no {base}_0, with which it would begin; {_IF_NUMBERS}"
+        merged.rejected += [draft.reject(_STAGE, "no_opening", detail) for _, draft in chunks]
         return
     messages = chunks[0][1].messages
     num_joined, reason = 1, ""
@@ -104,7 +126,8 @@ def _join(base: str, chunks: list[tuple[int, Draft]], lost_offset: int, merged: 
         messages += draft.messages[len(messages) - offset :]
         num_joined += 1
     left_over = [draft for _, draft in chunks[num_joined:]]
-    merged.rejected += [draft.reject(_STAGE, reason) for draft in left_over]
+    detail = f"{base} ends, as far as records follow each other, after turn {len(messages)}; "
+    merged.rejected += [draft.reject(_STAGE, reason, detail + _IF_NUMBERS) for draft in left_over]
     merged.num_joined += num_joined
     # A lost record at or behind the last turn (which it would repeat) is a missing continuation.
     is_cut = bool(left_over) or lost_offset >= max(len(messages) - 1, 1)

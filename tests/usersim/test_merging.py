@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,3 +85,43 @@ def test_no_record_vanishes(shapes):
     chunks = [chunk(f"{base}_{k}", turns(k, k + n)) for base, k, n in shapes]
     merged = merge(chunks)
     assert merged.num_joined + len(merged.rejected) == len(chunks)
+
+
+def pair(number):
+    return (Message("user", f"question {number}"), Message("assistant", f"answer {number}"))
+
+
+@pytest.mark.parametrize("numbers", [(1, 3, 7, 11), (0, 5, 9, 13), (0, 2, 5), (3,), (0, 6, 12)])
+def test_numbers_with_gaps_that_only_count_records_reject_nothing(numbers):
+    merged = merge([chunk(f"chat_{k}", pair(k)) for k in numbers])
+    assert [c.id for c in merged.conversations] == [f"chat_{k}" for k in numbers]
+    assert {c.stop_reason for c in merged.conversations} == {"user_ended"}
+
+
+def test_records_that_each_begin_with_a_system_message_are_whole():
+    system = (Message("system", "Be brief."),)
+    merged = merge([chunk(f"chat_{k}", system + pair(k)) for k in (0, 6)])
+    assert [c.id for c in merged.conversations] == ["chat_0", "chat_6"]
+
+
+def test_a_system_message_moves_the_turns_and_is_no_sign_of_numbering():
+    first = chunk("a_0", (Message("system", "Be brief."), *pair(0)))
+    merged = merge([first, chunk("a_5", pair(2)), chunk("a_6", pair(2)[1:])])
+    assert [r.reason for r in merged.rejected] == ["missing_chunk", "missing_chunk"]
+
+
+def test_behind_a_record_that_was_lost_is_a_gap():
+    merged = merge([chunk("a_0", turns(0, 4)), chunk("a_8", turns(8, 10))], ["a_4"])
+    assert [c.stop_reason for c in merged.conversations] == ["cut"]
+    assert [r.reason for r in merged.rejected] == ["missing_chunk"]
+
+
+def test_what_fits_nowhere_is_told_how_to_stand_alone():
+    chunks = [chunk("a_0", turns(0, 4)), chunk("a_7", turns(7, 9)), chunk("b_2", turns(2, 4))]
+    merged = merge([*chunks, *2 * [chunk("c", turns(0, 2), scraped=False)]])
+    details = {r.reason: r.detail for r in merged.rejected}
+    assert set(details) == {"missing_chunk", "no_opening", "duplicate_id"}
+    assert "after turn 4; " in details["missing_chunk"]
+    assert "there is no b_0" in details["no_opening"]
+    assert all("ingest.columns" in details[r] for r in ("missing_chunk", "no_opening"))
+    assert details["duplicate_id"]
