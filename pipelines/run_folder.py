@@ -17,13 +17,14 @@ from typing import Any, Literal
 
 from pipelines.inputs import Contents, changed, identified, inputs_of
 from pipelines.machine import machine, versions
-from pipelines.nested import differences
-from pipelines.recipe import Recipe, read_yaml
-from pipelines.stage_table import STAGES, Stage, downstream
+from pipelines.nested import differences, part_of
+from pipelines.recipe import UNPRINTED, Recipe, read_yaml
+from pipelines.stage_table import STAGES, Stage, downstream, stage_named
 from usersim.errors import InputError, WorldError
 from usersim.files import file_hash, fingerprint, read_json, write_json, write_text
 
 HEADER = "# The effective recipe of this run, defaults included. Written by realchat.\n"
+MANY = "simulate.conversations"
 PUBLISHED = ("conversations", "corpus")  # whose files the manifest lists with their hashes
 
 
@@ -246,22 +247,33 @@ class RunFolder:
         return bool(self.changed_inputs(stage, recipe))
 
     def _refusal(self, recipe: Recipe, others: list[str]) -> str:
-        lines = differences(self.recipe(), recipe.to_table())
+        own, asked = self.recipe(), recipe.to_table()
+        lines = [line for line in differences(own, asked) if not _is_free(line)]
         for name in others:
-            stage = next(s for s in STAGES if s.name == name)
-            lines += self.changed_inputs(stage, recipe)
-        first = next(s for s in STAGES if s.name == others[0])
+            lines += self.changed_inputs(stage_named(name), recipe)
+        first, more = stage_named(others[0]), part_of(asked, MANY)
+        differ = {line.partition(":")[0] for line in lines} - {"simulate.extended_at"}
+        grown = differ == {MANY} and more > part_of(own, MANY)
+        grow = f"add to it with `realchat simulate --run {self.root} --extend {more}`, "
         return "\n".join(
             [
                 f"{self.root} was made with another recipe ({', '.join(others)} would differ):",
                 *(f"  {line}" for line in lines or ["(the same settings, other versions of them)"]),
-                f"keep both with --run {self.root}-2, go on with the folder's own recipe by giving "
-                f"only --run {self.root}, or make it anew with --redo {first.verb}",
+                f"{grow if grown else ''}keep both with --run {self.root}-2, go on with the"
+                f" folder's own recipe by giving only --run {self.root}, or make it anew with"
+                f" --redo {first.verb}",
             ]
         )
 
     def _write(self, mark: Mark) -> None:
         write_json(self._marks / f"{mark.stage}.json", asdict(mark))
+
+
+def _is_free(difference: str) -> bool:
+    """Whether a line of `differences` tells of a key that may change at any time."""
+    key = difference.partition(":")[0]
+    free = {*UNPRINTED, *(key for stage in STAGES for key in stage.pace)}
+    return any(key == name or key.startswith(f"{name}.") for name in free)
 
 
 def _strangers(root: Path) -> bool:

@@ -89,6 +89,23 @@ def test_another_recipe_is_refused_with_a_readable_difference(run, recipe):
     assert run.recipe() == recipe.to_table()
 
 
+def test_more_conversations_are_told_how_to_be_added(run, recipe):
+    do(run, SIMULATE, recipe)
+    for changes, grows in (
+        (["simulate.conversations=900", "simulate.concurrency=3", "name=other"], True),
+        (["simulate.conversations=9"], False),
+        (["simulate.conversations=900", "simulate.max_rounds=2"], False),
+    ):
+        with pytest.raises(InputError) as caught:
+            run.adopt(Recipe.load(DEFAULT, changes))
+        message = str(caught.value)
+        assert (f"`realchat simulate --run {run.root} --extend 900`" in message) == grows
+        assert "simulate.conversations: 2" in message
+        assert "concurrency" not in message
+        assert "name: " not in message
+        assert "--redo simulate" in message
+
+
 def test_begun_work_that_would_be_resumed_binds_the_folder(run, recipe):
     other = Recipe.load(DEFAULT, ["simulate.conversations=1"])
     run.begin(SIMULATE, recipe)
