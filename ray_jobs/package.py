@@ -20,16 +20,22 @@ IGNORING = (".gitignore", ".rayignore")
 def files_of(folder: Path) -> Iterator[Path]:
     """The files that would be sent: those that no ignore file on the way names.
 
-    Raises InputError for what is no folder.
+    Links are followed, as Ray follows them. Raises InputError for what is no folder, and for links
+    round in a circle, which Ray would follow dozens of times.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder to submit")
-    yield from _files(folder, [])
+    yield from _files(folder, [], ())
 
 
-def _files(folder: Path, rules: list[tuple[Path, "object"]]) -> Iterator[Path]:
+def _files(
+    folder: Path, rules: list[tuple[Path, "object"]], above: tuple[Path, ...]
+) -> Iterator[Path]:
     import pathspec
 
+    if folder.resolve() in above:
+        raise InputError(f"{folder} leads back to a folder it is in: name it in .rayignore")
+    above = (*above, folder.resolve())
     own = [folder / name for name in IGNORING if (folder / name).is_file()]
     specs = [
         (folder, pathspec.PathSpec.from_lines("gitwildmatch", p.read_text().splitlines()))
@@ -39,8 +45,8 @@ def _files(folder: Path, rules: list[tuple[Path, "object"]]) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
         if any(_names(spec, path, root) for root, spec in rules):
             continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _files(path, rules)
+        if path.is_dir():
+            yield from _files(path, rules, above)
         elif path.is_file():
             yield path
 

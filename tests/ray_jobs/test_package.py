@@ -33,11 +33,28 @@ def test_too_much_is_refused_with_its_largest_parts(folder):
         check(folder / "code.py")
 
 
-def test_ray_would_send_the_same_files(folder):
+def test_ray_would_send_the_same_files(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "sub").mkdir()
+    (elsewhere / "sub" / "big.bin").write_bytes(bytes(7000))
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "gone").symlink_to(elsewhere / "gone")
+    assert folder / "linked/sub/big.bin" in set(files_of(folder))
     packaging = pytest.importorskip("ray._private.runtime_env.packaging")
     sent = []
     packaging._dir_travel(folder, [], sent.append, include_gitignore=True)
     assert {p for p in sent if p.is_file()} == set(files_of(folder))
+
+
+@pytest.mark.parametrize("target", ["..", ".", "sub", "other"])
+def test_links_round_in_a_circle_are_refused(folder, target):
+    (folder / "other").mkdir()
+    (folder / "other" / "round").symlink_to(folder / "sub")
+    (folder / "sub" / "round").symlink_to(folder / target)
+    with pytest.raises(InputError, match=r"leads back .* \.rayignore"):
+        check(folder)
+    (folder / ".rayignore").write_text("runs/\nround/\n")
+    assert check(folder)
 
 
 def test_this_repository_is_small():
