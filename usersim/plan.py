@@ -18,6 +18,7 @@ from usersim.engine import Sampling
 from usersim.personas.cast import CastSettings, cast_of
 from usersim.settings import Settings
 
+ATTEMPTS_AT_MOST = 1_000_000  # at one turn: more than any recipe would ask for
 FORBID_END = -100.0
 """A bias that keeps the end-of-conversation token from being drawn."""
 
@@ -163,9 +164,12 @@ class Plan:
     """The assistant's."""
     brief: Brief = FREE
 
-    def turn_seed(self, position: int, attempt: int) -> int:
-        """The sampling seed of one attempt at one turn, below 2**31."""
-        return _hash(self.id, position, attempt) >> 33
+    def turn_seed(self, position: int, attempt: int, retries: int = 0) -> int:
+        """The sampling seed of one attempt at one turn, below 2**31; those of a retry are others.
+
+        `retries` is how often the whole conversation was put aside.
+        """
+        return _hash(self.id, position, attempt + retries * ATTEMPTS_AT_MOST) >> 33
 
 
 @dataclass(frozen=True, slots=True)

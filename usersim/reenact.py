@@ -10,11 +10,11 @@ from typing import Literal, cast
 
 from usersim.conversation import Message, Role
 from usersim.engine import Completion, Engine, FinishReason, Sampling
-from usersim.errors import DeterministicError
+from usersim.errors import DeterministicError, TransientError
 from usersim.journal import Attempt, Ending, Journal
 from usersim.outcome import Record
 from usersim.plan import Plan, SimulateSettings
-from usersim.talk import Simulator, Talk
+from usersim.talk import EXHAUSTED, Simulator, Talk
 
 Kind = Literal["said", "heard", "judged"]
 
@@ -50,9 +50,13 @@ class _Over(Exception):
 class _Scene:
     """The record of a conversation, and how far it was followed."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, plan: Plan, retries: int) -> None:
         self.record = record
         self.done = self.asked = 0
+        self._by_seed: dict[int | None, int] = {
+            plan.turn_seed(then.position, then.attempt, retries): number
+            for number, then in enumerate(record.attempts)
+        }
         self.differences: list[Difference] = []
 
     @property
@@ -61,12 +65,16 @@ class _Scene:
         attempts = self.record.attempts
         return attempts[self.done] if self.done < len(attempts) else None
 
-    def ask(self) -> Attempt | None:
-        """The recorded answer to the next question; candidates for a turn are asked for at once."""
-        attempts = self.record.attempts
-        then = attempts[self.asked] if self.asked < len(attempts) else None
-        self.asked += then is not None
-        return then
+    def ask(self, sampling: Sampling) -> Attempt | None:
+        """The recorded answer to a question, known by its seed, in whatever order they come.
+
+        Candidates for a turn are asked for at once, and any of them again after a transient error.
+        """
+        number = self._by_seed.get(sampling.seed)
+        if number is None:
+            return None
+        self.asked = max(self.asked, number + 1)
+        return self.record.attempts[number]
 
     @property
     def candidates(self) -> list[Attempt]:
@@ -96,7 +104,7 @@ class _Prompted:
         return self._engine.context_tokens
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        then = self._scene.ask()
+        then = self._scene.ask(sampling)
         if then is None:
             return await self._beyond(messages, sampling)
         try:
@@ -175,9 +183,10 @@ async def reenact(
 ) -> Reenactment:
     """Hold a recorded conversation again; `retries` is how often it had been put aside.
 
-    Raises what the engines raise, but for their refusals, which are differences.
+    Raises what the engines raise, but for their refusals, which are differences; a TransientError
+    only where it stays when tried again.
     """
-    scene = _Scene(record)
+    scene = _Scene(record, plan, retries)
     prompted: dict[Role, Engine] = {role: _Prompted(e, scene) for role, e in engines.items()}
     openers = _Openers(scene)
     talk = Talk(plan, _Notes(scene), retries=retries)
@@ -188,6 +197,8 @@ async def reenact(
     goes_on = record.ending is None or scene.next is not None
     before = "went on" if goes_on or not record.ending else _named(record.ending)
     if before != _named(ending):
+        if ending.reason == EXHAUSTED:
+            raise TransientError(f"the engine does not answer, try again later: {ending.detail}")
         scene.differs("judged", before, _named(ending))
     return Reenactment(scene.done, scene.differences)
 

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 TEMPLATE_TOKENS = 24
 """What a chat template adds to a round: two headers, two ends (5 tokens each in ChatML), air."""
 
-
-ATTEMPTS_AT_MOST = 1_000_000
-"""More attempts at one turn than any recipe would ask for."""
+EXHAUSTED = "transient_exhausted"
+"""The reason of a conversation that ended because a transient error stayed."""
 
 
 class Drained(Exception):
@@ -80,9 +79,8 @@ class Talk:
         return len(self.turns) % 2 == 0
 
     def seed(self, candidate: int = 0) -> int:
-        """The sampling seed of a candidate for the turn to come; those of a retry are others."""
-        attempt = self.attempts + candidate + self.retries * ATTEMPTS_AT_MOST
-        return self.plan.turn_seed(len(self.turns), attempt)
+        """The sampling seed of a candidate for the turn to come."""
+        return self.plan.turn_seed(len(self.turns), self.attempts + candidate, self.retries)
 
     def next_try(self, candidates: int) -> int:
         """How often so many were drawn in vain; what a kill left of a try is not taken up."""
@@ -287,7 +285,7 @@ class Simulator:
         try:
             return await self._ask_once(role, heard, sampling)
         except TransientError as error:
-            raise DeterministicError(str(error), reason="transient_exhausted") from error
+            raise DeterministicError(str(error), reason=EXHAUSTED) from error
 
     async def _ask_once(
         self, role: Role, heard: Sequence[Message], sampling: Sampling

@@ -16,8 +16,8 @@ from pipelines.run_folder import RunFolder
 from pipelines.stage_table import stage_named
 from usersim.engine import Completion
 from usersim.engines import EngineSpec
-from usersim.engines.scripted import ScriptedEngine, refusing, talkative
-from usersim.errors import InputError
+from usersim.engines.scripted import ScriptedEngine, failing, overloaded, refusing, talkative
+from usersim.errors import InputError, TransientError
 from usersim.files import (
     read_conversations,
     read_rows,
@@ -29,11 +29,12 @@ from usersim.simulate import simulate_async
 
 # Some openers are refused for their likeness to others, and no other conversation is there to see.
 LOOSE = {"opener_words": 1, "opener_threshold": 0.4, "opener_attempts": 2}
+CALM = {"retry_pause_s": 0.0}
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    return held(tmp_path_factory.mktemp("runs") / "clean", **LOOSE)
+    return held(tmp_path_factory.mktemp("runs") / "clean", **LOOSE, **CALM)
 
 
 @pytest.fixture
@@ -113,6 +114,28 @@ def test_an_engine_that_refuses_is_a_difference(run, plain):
     done = replay(run.root, plain, talking(assistant=refusing(talkative())))
     assert (done.verdict, done.turns) == ("engine-nondeterministic", 3)
     assert "engine_refused" in done.differences[0].after
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_transient_error_is_no_difference(run, plain, after):
+    """What is asked again is compared with what it was asked for, not with the turn behind it."""
+    hiccup = failing(talkative(), TransientError("busy"), times=2, after=after)
+    done = replay(run.root, plain, talking(assistant=hiccup))
+    assert (done.verdict, done.attempts) == ("identical", 7), report(done)
+    assert hiccup.calls == 3 + (2 if after < 3 else 0)
+
+
+def test_an_engine_that_does_not_answer_is_no_verdict(run, plain):
+    with pytest.raises(TransientError, match="try again later"):
+        replay(run.root, plain, talking(assistant=overloaded(talkative())))
+
+
+def test_a_given_opener_was_asked_of_nobody(tmp_path):
+    write_text(tmp_path / "briefs.jsonl", '{"opener": "how do magnets work?"}\n')
+    run = held(tmp_path / "given", briefs=str(tmp_path / "briefs.jsonl"), conversations=2, **CALM)
+    for number in "01":
+        done = replay(run.root, number)
+        assert (done.verdict, done.turns) == ("identical", 0), report(done)
 
 
 def test_a_prompt_of_other_tokens_is_another_input(run, plain):

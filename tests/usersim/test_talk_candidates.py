@@ -168,6 +168,25 @@ def test_a_conversation_held_again_is_the_same(likeness, tmp_path):
         assert again.attempts == len(record.attempts)
 
 
+def test_candidates_that_are_asked_again_are_told_apart(likeness, tmp_path):
+    """Each fails none, one or two times, so that they come back in an order of their own."""
+    hold(tmp_path, likeness)
+    agenda, failed = Agenda(settings(likeness), "r", 7), Counter()
+
+    def hiccups(messages, sampling):
+        failed[sampling.seed] += 1
+        if failed[sampling.seed] <= sampling.seed % 3:
+            raise TransientError("busy")
+        return user_script(messages, sampling)
+
+    for record in recorded(tmp_path)[:6]:
+        engines = {"user": ScriptedEngine(hiccups, "u"), "assistant": talkative(model="a")}
+        again = asyncio.run(reenact(record, agenda.plan(record.index), settings(likeness), engines))
+        assert again.differences == []
+        assert again.attempts == len(record.attempts)
+    assert max(failed.values()) == 3
+
+
 def first_of_four(error):
     """An engine that answers one candidate; of the three others one fails, two would hang."""
     asked = []
