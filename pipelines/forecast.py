@@ -9,15 +9,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.forecast_model import Said, Speed, Timeline, Worker, hold
+from pipelines.forecast_price import GIVEN, charged, usage_of
 from pipelines.forecast_rates import (
     DEMO,
     DEVICES,
     Bytes,
     Habits,
     Seen,
+    caution,
     cpu_speed,
     gpu_speed,
     parameters_of,
@@ -26,6 +28,7 @@ from pipelines.forecast_rates import (
 from pipelines.machine import cores
 from pipelines.recipe import Recipe
 from usersim.conversation import Role
+from usersim.engines import Price
 from usersim.errors import InputError
 from usersim.learn_likeness import rehearsal
 from usersim.progress import duration
@@ -47,12 +50,20 @@ class Wanted:
 
     conversations: int
     gpus: int = 0
-    """0: the cores of this machine."""
+    """0: the cores of this machine. A worker takes as many as its largest `tensor_parallel`."""
     device: str = "h100"
     gpu_hour: float | None = None
     prompt_million: float | None = None
     completion_million: float | None = None
-    """Prices: of a GPU's hour, of a million tokens at an endpoint."""
+    """Prices: of a GPU's hour; of a million tokens at endpoints whose price no recipe tells."""
+
+    @property
+    def price(self) -> Price | None:
+        """That of an endpoint's tokens, where one is asked for."""
+        prompt, completion = self.prompt_million, self.completion_million
+        if prompt is None and completion is None:
+            return None
+        return Price(prompt=prompt or 0.0, completion=completion or 0.0, currency=GIVEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,8 @@ class Forecast:
     bytes: dict[str, float]
     occupancy: float
     """Completions in flight, as a share of the slots, until the last tenth."""
-    money: float | None
+    money: dict[str, float]
+    """By currency; empty without prices."""
     learning: dict[str, float]
     """`conversations`, `tokens` and `hours` of the stage learn-likeness, beside all the others
     here; empty where it is not done."""
@@ -103,12 +115,17 @@ def rates_of(recipe: Recipe, wanted: Wanted, given: Path | None = None) -> Rates
     """
     if wanted.device not in DEVICES:
         raise InputError(f"no device {wanted.device!r}; known: {', '.join(DEVICES)}")
-    kind = "gpu" if wanted.gpus else "cpu"
+    if 0 < wanted.gpus < gpus_of(recipe):
+        raise InputError(f"a worker takes {gpus_of(recipe)} GPUs (tensor_parallel): give it --gpus")
+    kind: Literal["cpu", "gpu"] = "gpu" if wanted.gpus else "cpu"
+    local = any(_engine(recipe, role).kind == "vllm" for role in ROLES)
+    doubts = caution(given, kind) if given and local else []
     capacity = 1.0 if wanted.gpus else float(cores())
     if given and given.is_file():
         speed, source = speed_from(given)
         speeds = {role: _of_endpoint(recipe, role) or speed for role in ROLES}
-        return Rates(speeds, DEMO, Bytes(), capacity, START_S[kind], [source, _about(DEMO)])
+        sources = [*doubts, source, _about(DEMO)]
+        return Rates(speeds, DEMO, Bytes(), capacity, START_S[kind], sources)
     speeds = {role: _speed(recipe, role, wanted) for role in ROLES}
     if not given:
         return Rates(speeds, DEMO, Bytes(), capacity, START_S[kind], _unmeasured(wanted))
@@ -116,7 +133,7 @@ def rates_of(recipe: Recipe, wanted: Wanted, given: Path | None = None) -> Rates
     factor = _slowness(seen, own, speeds, capacity)
     speeds = {role: s if not s.shared else s.scaled(factor) for role, s in speeds.items()}
     source = f"measured: {given.name} took {seen.seconds:.0f} s, {factor:.2f} times the model's"
-    sources = [source, _about(seen.habits)]
+    sources = [*doubts, source, _about(seen.habits)]
     return Rates(speeds, seen.habits, seen.bytes, capacity, START_S[kind], sources)
 
 
@@ -148,7 +165,7 @@ def _speed(recipe: Recipe, role: Role, wanted: Wanted) -> Speed:
     default = recipe.models.user if role == "user" else recipe.models.assistant
     parameters = parameters_of(engine.model or default)
     if wanted.gpus:
-        return gpu_speed(parameters, DEVICES[wanted.device])
+        return gpu_speed(parameters, DEVICES[wanted.device], engine.tensor_parallel)
     return cpu_speed(parameters)
 
 
@@ -161,6 +178,12 @@ def _of_endpoint(recipe: Recipe, role: Role) -> Speed | None:
 
 def _engine(recipe: Recipe, role: Role) -> "RoleEngine":
     return recipe.engines.user if role == "user" else recipe.engines.assistant
+
+
+def gpus_of(recipe: Recipe) -> int:
+    """GPUs of one worker: its engines share them."""
+    engines = [_engine(recipe, role) for role in ROLES]
+    return max((e.tensor_parallel for e in engines if e.kind == "vllm"), default=1)
 
 
 def worker_of(recipe: Recipe, speeds: Mapping[Role, Speed], capacity: float) -> Worker:
@@ -232,7 +255,7 @@ def _limit(recipe: Recipe, role: Role) -> int:
 
 def forecast(recipe: Recipe, wanted: Wanted, rates: Rates) -> Forecast:
     """What `wanted.conversations` of the recipe would take."""
-    workers = max(1, wanted.gpus)
+    workers = max(1, wanted.gpus // gpus_of(recipe))
     share = -(-wanted.conversations // workers)
     worker = worker_of(recipe, rates.speeds, rates.capacity)
     talks = draw(recipe, rates.habits, min(share, max(SAMPLE, 8 * worker.concurrency)))
@@ -240,7 +263,9 @@ def forecast(recipe: Recipe, wanted: Wanted, rates: Rates) -> Forecast:
     per_s = _steady(line)
     talking = line.seconds + (share - len(talks)) / per_s
     hours = (talking + rates.start_s) / 3600
-    tokens = _tokens(talks, rates.habits, wanted.conversations / len(talks))
+    scale = wanted.conversations / len(talks)
+    tokens = _tokens(talks, rates.habits, scale)
+    usage = usage_of(talks, rates.habits.prompt_tokens, scale)
     gpu_hours = hours * wanted.gpus
     return Forecast(
         conversations=wanted.conversations,
@@ -254,7 +279,7 @@ def forecast(recipe: Recipe, wanted: Wanted, rates: Rates) -> Forecast:
         tokens=tokens,
         bytes=_storage(tokens, rates.bytes),
         occupancy=line.in_flight / min(worker.concurrency, len(talks)),
-        money=_money(recipe, wanted, gpu_hours, tokens),
+        money=_money(recipe, wanted, gpu_hours, usage),
         learning=_learning(recipe, rates),
         sources=rates.sources,
     )
@@ -311,22 +336,19 @@ def _storage(tokens: Mapping[str, float], per_token: Bytes) -> dict[str, float]:
 
 
 def _money(
-    recipe: Recipe, wanted: Wanted, gpu_hours: float, tokens: Mapping[str, float]
-) -> float | None:
-    """GPU time, and what endpoints charge; None without prices."""
-    prices = (wanted.gpu_hour, wanted.prompt_million, wanted.completion_million)
-    if prices == (None, None, None):
-        return None
-    remote = [role for role in ROLES if _engine(recipe, role).kind == "endpoint"]
-    written = sum(tokens[role] for role in remote) / 1e6
-    read = tokens["prompt"] * len(remote) / len(ROLES) / 1e6
-    hour, prompt, completion = (price or 0.0 for price in prices)
-    return gpu_hours * hour + read * prompt + written * completion
+    recipe: Recipe, wanted: Wanted, gpu_hours: float, usage: Mapping[Role, Mapping[str, int]]
+) -> dict[str, float]:
+    """GPU time, and what endpoints charge."""
+    money = charged(recipe, usage, wanted.price)
+    if wanted.gpu_hour is not None:
+        money[GIVEN] = money.get(GIVEN, 0.0) + gpu_hours * wanted.gpu_hour
+    return money
 
 
 def report(recipe: Recipe, wanted: Wanted, f: Forecast) -> str:
     """The forecast as plain text."""
-    where = f"{wanted.gpus} GPUs" if wanted.gpus else "this machine"
+    each = f" ({f.workers:,} workers of {gpus_of(recipe)})" if gpus_of(recipe) > 1 else ""
+    where = f"{wanted.gpus} GPUs{each}" if wanted.gpus else "this machine"
     tokens = {name: amount(count) for name, count in f.tokens.items()}
     stored = ", ".join(f"{name} {amount(size)}B" for name, size in f.bytes.items())
     dropped = "refused or passed over" if recipe.simulate.chooses else "refused"
@@ -343,14 +365,19 @@ def report(recipe: Recipe, wanted: Wanted, f: Forecast) -> str:
         f"  storage  {stored}",
     ]
     lines += [f"  GPUs     {f.gpu_hours:,.1f} GPU-hours"] if wanted.gpus else []
-    lines += [f"  price    {f.money:,.2f}, in the currency of the prices given"] if f.money else []
-    lines += [f"  besides  {line}" for line in _besides(f.learning)]
+    lines += [
+        f"  price    {money:,.2f} {'in the currency given' if currency == GIVEN else currency}"
+        for currency, money in f.money.items()
+    ]
+    lines += [f"  besides  {line}" for line in _besides(recipe, f.learning)]
     return "\n".join([*lines, *(f"  from     {source}" for source in f.sources)])
 
 
-def _besides(learning: Mapping[str, float]) -> list[str]:
+def _besides(recipe: Recipe, learning: Mapping[str, float]) -> list[str]:
     """What the figures are without."""
     lines = ["people, training, curation and the rest of a run are not counted"]
+    if recipe.engines.placement == "one_engine":
+        lines.append("one_engine is held as two that share the device: batches not shared, no LoRA")
     if learning:
         held, tokens = learning["conversations"], amount(learning["tokens"])
         took = duration(learning["hours"] * 3600)

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pipelines.forecast_model import Said, Speed
 from usersim.audit import ReadJournal
@@ -237,11 +237,15 @@ def cpu_speed(parameters: float) -> Speed:
     return Speed(CPU_STEPS, CPU_PREFILL_S).scaled(scale)
 
 
-def gpu_speed(parameters: float, device: Device) -> Speed:
-    """A GPU by its roofline: weights, keys and values are read once a step, or it computes."""
+def gpu_speed(parameters: float, device: Device, together: int = 1) -> Speed:
+    """A GPU by its roofline: weights, keys and values are read once a step, or it computes.
+
+    Of several that hold one model `together` each does its part; their exchange is not counted.
+    """
     weights = 2 * parameters  # bf16
     kept = CONTEXT * 40e3 * math.sqrt(parameters / 1e9)  # about twice Qwen2.5's, below Llama 3's
-    read, compute = device.bytes_per_s * BANDWIDTH_USED, device.flop_per_s * FLOPS_USED
+    read = together * device.bytes_per_s * BANDWIDTH_USED
+    compute = together * device.flop_per_s * FLOPS_USED
     steps = tuple(
         (n, STEP_OVERHEAD_S + max((weights + n * kept) / read, 2 * parameters * n / compute))
         for n in (1, 8, 32, 64, 128, 256, 512)
@@ -264,6 +268,23 @@ def speed_from(path: Path) -> tuple[Speed, str]:
             f"{path} holds no engine's speed ({error}): name a finished run's folder, or what"
             " `benchmarks/engine_speed.py` printed"
         ) from error
+
+
+def caution(given: Path, kind: Literal["cpu", "gpu"]) -> list[str]:
+    """A line of warning where a speed file, or the machine of a run, is of the other kind.
+
+    No refusal: a run on Ray tells of the machine that began it, not of its workers'.
+    """
+    path = given if given.is_file() else given / "metrics.json"
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+        on_gpu = "clock" in table["unit"] if given.is_file() else bool(table["machine"]["gpu"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # older ones do not say
+    if on_gpu == (kind == "gpu"):
+        return []
+    had, lacks = ("a GPU", "none is") if on_gpu else ("no GPU", "some are")
+    return [f"CAUTION: {given.name} was measured with {had}, and {lacks} asked for (--gpus)"]
 
 
 def parameters_of(model: str) -> float:

@@ -23,7 +23,10 @@ class PlanOptions:
         str, typer.Option(metavar="N", help="How many, as 1_000_000. [default: the recipe's]")
     ] = ""
     gpus: Annotated[
-        int, typer.Option(min=0, help="Workers, a GPU each; 0: the cores of this machine.")
+        int,
+        typer.Option(
+            min=0, help="How many, a worker on each `tensor_parallel`; 0: this machine's cores."
+        ),
     ] = 0
     gpu: Annotated[str, typer.Option(help="Which: a100, h100, h200 or l40s.")] = "h100"
     rates: Annotated[
@@ -35,10 +38,10 @@ class PlanOptions:
     ] = None
     gpu_hour: Annotated[float | None, typer.Option(help="Price of a GPU's hour.")] = None
     prompt_price: Annotated[
-        float | None, typer.Option(help="Endpoints: price of a million prompt tokens.")
+        float | None, typer.Option(help="Of a million prompt tokens, where no engines.*.price is.")
     ] = None
     completion_price: Annotated[
-        float | None, typer.Option(help="Endpoints: price of a million tokens written.")
+        float | None, typer.Option(help="Of a million tokens written, likewise.")
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False

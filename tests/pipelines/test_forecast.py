@@ -166,7 +166,7 @@ def test_time_goes_with_the_work_and_against_the_workers(demo, small_sample):
     assert hours[10**6, 64] - start == pytest.approx(one / 8, rel=0.02)
     made = planned(demo, 10**6, gpus=8, gpu_hour=2.0)
     assert made.gpu_hours == pytest.approx(8 * made.hours)
-    assert made.money == pytest.approx(2 * made.gpu_hours)
+    assert made.money == {"as given": pytest.approx(2 * made.gpu_hours)}
     assert made.bytes["journal"] > made.bytes["conversations"] > 1e8
 
 
@@ -189,9 +189,53 @@ def test_an_endpoint_costs_money_by_the_token_and_no_gpu_time(demo):
         "engines.assistant.model=m",
     ]
     recipe = Recipe.load(SHIPPED, remote)
+    written = {  # refused ones are paid for as well
+        role: sum(s.tokens for talk in draw(recipe, DEMO, 1000) for s in talk if s.role == role)
+        for role in ("user", "assistant")
+    }
     made = planned(recipe, 1000, completion_million=10.0)
-    assert made.money == pytest.approx(made.tokens["assistant"] / 1e5)
+    assert made.money == {"as given": pytest.approx(written["assistant"] / 1e5)}
     assert made.gpu_hours == 0
+    own = [
+        "engines.user={kind: endpoint, url: 'http://y/v1', model: u,"
+        " price: {prompt: 0, completion: 20, currency: EUR}}"
+    ]
+    made = planned(Recipe.load(SHIPPED, [*remote, *own]), 1000, completion_million=10.0)
+    assert made.money == {
+        "EUR": pytest.approx(written["user"] / 5e4),
+        "as given": pytest.approx(written["assistant"] / 1e5),
+    }
+    price = "engines.assistant.price={prompt: 100, cached: 0, completion: 0, currency: EUR}"
+    fresh = sum(s.prompt for t in draw(recipe, DEMO, 1000) for s in t if s.role == "assistant")
+    made = planned(Recipe.load(SHIPPED, [*remote, price]), 1000)
+    assert made.money == {"EUR": pytest.approx(fresh / 1e4, rel=1e-3)}
+
+
+def test_a_model_on_two_gpus_leaves_half_as_many_workers(demo, small_sample):
+    two = [f"engines.{role}.tensor_parallel=2" for role in ("user", "assistant")]
+    recipe = Recipe.load(SHIPPED, two)
+    assert (planned(demo, 10**5, gpus=64).workers, planned(recipe, 10**5, gpus=65).workers) == (
+        64,
+        32,
+    )
+    spread, alone = planned(recipe, 10**5, gpus=2), planned(demo, 10**5, gpus=1)
+    assert alone.hours / 2 < spread.hours < alone.hours  # of two devices, with one's pauses
+    assert spread.gpu_hours == pytest.approx(2 * spread.hours)
+    with pytest.raises(InputError, match="takes 2 GPUs"):
+        planned(recipe, gpus=1)
+
+
+def test_rates_of_another_kind_of_machine_are_doubted(demo, run, tmp_path):
+    speed = {"steps": [[1, 0.02]], "prefill_s": 1e-4, "model": "m", "machine": "x"}
+    for unit, doubted in (("CPU-seconds of one thread", 64), ("seconds by the clock", 0)):
+        path = tmp_path / "speed.json"
+        path.write_text(json.dumps(speed | {"unit": unit}))
+        for gpus in (0, 64):
+            sources = rates_of(demo, Wanted(9, gpus=gpus), path).sources
+            assert sources[0].startswith("CAUTION: speed.json was") == (gpus == doubted)
+    machine = run.metrics()["machine"]["gpu"]
+    sources = rates_of(demo, Wanted(9, gpus=0 if machine else 64), run.root).sources
+    assert sources[0].startswith("CAUTION: seen was measured with ")
 
 
 def plan(*arguments):
@@ -205,7 +249,7 @@ def test_the_command():
     assert "not measured" in " ".join(done.output.split())
     assert "GPU-hours" in done.output
     table = json.loads(plan("--json", "simulate.conversations=50").output)
-    assert (table["conversations"], table["money"]) == (50, None)
+    assert (table["conversations"], table["money"]) == (50, {})
 
 
 @pytest.mark.parametrize(
