@@ -17,13 +17,13 @@ from ray_jobs.leases import Leases
 from ray_jobs.meters import Meters
 from ray_jobs.worker import Report, Simulation, Worker
 from usersim.books import Books
-from usersim.errors import EngineDead, RealchatError, WorldError
+from usersim.errors import EngineDead, EngineUseless, RealchatError, WorldError
 from usersim.faults import fault_point
 from usersim.gauges import Snapshot, WorkerState
 from usersim.outcome import Spent
 from usersim.plan import Shard
 from usersim.progress import Track
-from usersim.simulate import ERRORS_BEFORE_RATE, all_or_first_error
+from usersim.simulate import all_or_first_error
 from usersim.stopping import Stopping
 from usersim.talk import Pace
 
@@ -79,11 +79,9 @@ class Totals:
         retries = sum(r.transient_retries for r in self.reports.values())
         return Pace(0, self.peak_in_flight, retries, tokens)
 
-    def failed(self) -> tuple[int, int, str]:
-        """How many conversations ended, how many of them in an error, and the last of those."""
-        reports = self.reports.values()
-        last = next((r.last_error for r in reports if r.last_error), "")
-        return sum(r.ended for r in reports), sum(r.errors for r in reports), last
+    def failed(self) -> int:
+        """How many conversations ended in an error."""
+        return sum(report.errors for report in self.reports.values())
 
 
 class Lost(Exception):
@@ -127,6 +125,8 @@ class Fleet:
             try:
                 await all_or_first_error([clock])  # it raises what a place raises
                 await all_or_first_error(self._places)
+            except EngineUseless as error:  # of one worker, whose shards would be spoiled elsewhere
+                raise WorldError(self._books.useless(error, self._ended)) from error
             finally:
                 await _end([clock, *self._places])
                 self._books.save_spent(before, self._totals.pace(), self._began)
@@ -250,7 +250,6 @@ class Fleet:
             self._books.save_spent(before, self._totals.pace(), self._began)
             self._show()
             self._watch_places()
-            self._watch_errors()
             if self._stopping.asked:
                 self._leases.close()
             if time.monotonic() >= line_due:
@@ -271,7 +270,7 @@ class Fleet:
         return Snapshot(
             planned=self._simulation.settings.conversations,
             ended=self._ended,
-            failures=self._totals.failed()[1],
+            failures=self._totals.failed(),
             transient_retries=self._totals.pace().transient_retries,
             seconds_left=self._bar.remaining_seconds,
             lost=self._lost,
@@ -309,13 +308,6 @@ class Fleet:
                 report.ended,
                 report.errors,
             )
-
-    def _watch_errors(self) -> None:
-        ended, errors, last = self._totals.failed()
-        limit = self._simulation.settings.max_error_rate
-        if ended >= ERRORS_BEFORE_RATE and errors > limit * ended:
-            what = f"{errors} of {ended} conversations ended in an engine's error, the last: {last}"
-            raise WorldError(self._unfinished(what))
 
     def _unfinished(self, why: str) -> str:
         return self._books.unfinished(why, self._ended)

@@ -12,6 +12,7 @@ from ray_jobs.store import Store
 from usersim.books import Books
 from usersim.engine import Engine
 from usersim.engines import EngineSpec, model_name
+from usersim.error_rate import ErrorRate
 from usersim.outcome import Lineage
 from usersim.plan import Agenda, Shard, SimulateSettings
 from usersim.simulate import Engines, all_or_first_error, open_engines
@@ -55,7 +56,6 @@ class Report:
     tokens: dict[str, int] = field(default_factory=dict)
     ended: int = 0
     errors: int = 0
-    last_error: str = ""
     in_flight: int = 0
     transient_retries: int = 0
 
@@ -70,8 +70,7 @@ class Worker:
         self._stack = AsyncExitStack()
         self._simulator: Simulator | None = None
         self._draining = False
-        self._ended = self._errors = 0
-        self._last_error = ""
+        self._ended, self._rate = 0, ErrorRate(simulation.settings)
 
     async def open(self) -> int:
         """Open the engines; returns the number of this process.
@@ -97,7 +96,7 @@ class Worker:
     async def hold(self, lease: Lease) -> bool:
         """Hold what the shard lacks and publish it; False when drained before that.
 
-        Raises Fenced when the shard went to another worker, EngineDead, WorldError.
+        Raises Fenced when the shard went to another worker, EngineDead, EngineUseless, WorldError.
         """
         shard = lease.shard
         talks = self._books.take_up(shard, lease.number)
@@ -125,9 +124,7 @@ class Worker:
                 return
             await self._books.end(shard, talk, ending)
         self._ended += 1
-        if ending.stop_reason == "error":
-            self._errors += 1
-            self._last_error = ending.detail
+        self._rate.take(ending)
 
     async def report(self) -> Report:
         """What was done so far; answered at once, however busy the engines are."""
@@ -137,8 +134,7 @@ class Worker:
             left=dict(self._books.left),
             tokens={**pace.tokens} if pace else {},
             ended=self._ended,
-            errors=self._errors,
-            last_error=self._last_error,
+            errors=self._rate.errors,
             in_flight=pace.in_flight if pace else 0,
             transient_retries=pace.transient_retries if pace else 0,
         )

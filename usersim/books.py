@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from usersim.conversation import Conversation, Rejection
-from usersim.errors import InputError
+from usersim.errors import EngineUseless, InputError, WorldError
 from usersim.faults import fault_point
 from usersim.files import (
     read_footer,
@@ -186,11 +186,15 @@ class Books:
         fault_point("shard.published")
 
     def close_run(self) -> dict[str, Any]:
-        """When every shard is published: write the rejected rows, return the run's figures."""
+        """When every shard is published: write the rejected rows, return the run's figures.
+
+        Raises WorldError when too many of the conversations ended in an engine's error.
+        """
         tally = Tally()
         write_rejections(self.run / "rejected" / f"{STAGE}.parquet", self._rejected(tally))
         for folder in ("conversations", "journal", "rejected"):
             sweep(self.run / folder)
+        self._check_errors(tally)
         return tally.figures(self.spent)
 
     def _rejected(self, tally: Tally) -> Iterator[Rejection]:
@@ -199,8 +203,9 @@ class Books:
             figures = self._figures(shard)
             tally.counts.update(figures.tally.counts)
             if figures.rejected:
-                for _, result in self._outcomes(shard, figures.rejected):
+                for record, result in self._outcomes(shard, figures.rejected):
                     assert isinstance(result, Rejection), f"{result.id} has a row"
+                    tally.counts["rejected_errors"] += record.failed
                     yield result
             self.close_journal(shard)
         assert tally.ended == self.agenda.settings.conversations, "a conversation was lost"
@@ -231,6 +236,26 @@ class Books:
             f"{why}; {done} of {total} conversations are finished and every finished turn is kept"
             f" in {self.run}. The same command resumes there"
         )
+
+    def useless(self, error: EngineUseless, ended: int | None = None) -> str:
+        """What to tell of a run that an engine stopped, and how to get back what it spoiled."""
+        told = self.unfinished(str(error), ended)
+        return f"{told}, and {self._retry} holds those that failed again" if error.failed else told
+
+    @property
+    def _retry(self) -> str:
+        return f"`realchat retry {self.run} --reason error`"
+
+    def _check_errors(self, tally: Tally) -> None:
+        """Raise WorldError when more of the whole run's conversations failed than it allows."""
+        limit, ended = self.agenda.settings.max_error_rate, tally.ended
+        errors = tally.counts["rejected_errors"] + tally.counts["stop_reasons/error"]
+        if errors > limit * ended:
+            raise WorldError(
+                f"{errors} of {ended} conversations ended in an engine's error, more than"
+                f" simulate.max_error_rate={limit:g} allows; {self.run / 'rejected'} says why."
+                f" {self._retry} holds them again; a higher rate takes the run as it is"
+            )
 
     def close_journal(self, shard: Shard) -> None:
         """Flush and close a shard's journal, if it is open."""

@@ -6,7 +6,8 @@
     └── EngineError         an engine could not complete one request
         ├── TransientError      try again, within bounds
         ├── DeterministicError  would fail again: quarantine with its reason
-        └── EngineDead          replace the engine, requeue its work
+        ├── EngineDead          replace the engine, requeue its work
+        └── EngineUseless       stop the run, resumably: others would be failed as well
 
 Anything else that escapes is a bug and stops the run.
 """
@@ -46,3 +47,12 @@ class DeterministicError(EngineError):
 
 class EngineDead(EngineError):
     """The engine is gone; its conversations must go to another."""
+
+
+class EngineUseless(EngineError):
+    """No conversation's fault: an engine lets nobody in, or fails too many of them."""
+
+    def __init__(self, message: str, failed: int = 0) -> None:
+        super().__init__(message)
+        self.failed = failed
+        """Conversations that have ended by it."""

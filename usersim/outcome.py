@@ -37,6 +37,11 @@ class Record:
         return [a for a in self.attempts if a.accepted]
 
     @property
+    def failed(self) -> bool:
+        """Whether it ended in an engine's error."""
+        return self.ending is not None and self.ending.stop_reason == "error"
+
+    @property
     def published(self) -> list[Attempt]:
         """Whole rounds only: a last user turn that nobody answered is left out, not made up for."""
         turns = self.accepted

@@ -17,9 +17,10 @@ from usersim.books import Books
 from usersim.conversation import Role
 from usersim.engine import Engine
 from usersim.engines import EngineSpec, determinism, model_name, open_engine, open_shared, shares
-from usersim.errors import EngineDead, WorldError
+from usersim.error_rate import ErrorRate
+from usersim.errors import EngineDead, EngineUseless, WorldError
 from usersim.gauges import Snapshot, WorkerState, exposed
-from usersim.journal import Ending, sole_owner
+from usersim.journal import sole_owner
 from usersim.orphans import marked, reap
 from usersim.outcome import Lineage, Spent
 from usersim.plan import Agenda, SamplingSettings, SimulateSettings
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 Engines = dict[Role, EngineSpec | Engine]
 """By role: specs are opened here, and again when they die; an opened engine is the caller's."""
 DEATHS_IN_VAIN = 3  # sittings in a row that an engine's death ended before any conversation did
-ERRORS_BEFORE_RATE = 20  # conversations that must have ended before their error rate says anything
 PAID_FOR = ("prompt", "cached", "completion")
 SAVE_S = 2.0  # how often the time spent is written down: a kill loses at most this much of it
 
@@ -90,6 +90,8 @@ async def _to_the_end(open_books: Callable[[], Books], engines: Engines) -> dict
                 begun = books.ended
                 await _hold_missing(books, engines, stopping)
             return books.close_run()
+        except EngineUseless as error:
+            raise WorldError(books.useless(error)) from error
         except EngineDead as error:
             in_vain = 0 if books.ended > begun else in_vain + 1
             if stopping.asked or not ours or in_vain == DEATHS_IN_VAIN:
@@ -169,11 +171,14 @@ class Session:
         self._books, self._simulator = books, simulator
         self._stopping, self._bar = stopping, bar
         self._talks = books.talks()
-        self._ended = self._errors = 0
+        self._rate = ErrorRate(books.agenda.settings)
         self._began = time.monotonic()
 
     async def hold_all(self) -> None:
-        """Hold what is missing. Raises EngineDead, or WorldError when stopped before the end."""
+        """Hold what is missing.
+
+        Raises EngineDead, EngineUseless, or WorldError when stopped before the end.
+        """
         before = self._books.spent
         workers = [
             asyncio.create_task(self._work())
@@ -198,19 +203,7 @@ class Session:
                 return
             await self._books.end(shard, talk, ending)
             self._show()
-            self._watch_errors(ending)
-
-    def _watch_errors(self, ending: Ending) -> None:
-        self._ended += 1
-        self._errors += ending.stop_reason == "error"
-        limit = self._books.agenda.settings.max_error_rate
-        if self._ended >= ERRORS_BEFORE_RATE and self._errors > limit * self._ended:
-            raise WorldError(
-                self._books.unfinished(
-                    f"{self._errors} of {self._ended} conversations ended in an engine's error,"
-                    f" the last: {ending.detail}"
-                )
-            )
+            self._rate.take(ending)
 
     def _show(self) -> None:
         elapsed = max(time.monotonic() - self._began, 1e-9)
@@ -227,7 +220,7 @@ class Session:
         return Snapshot(
             planned=settings.conversations,
             ended=self._books.ended,
-            failures=self._errors,
+            failures=self._rate.errors,
             transient_retries=pace.transient_retries,
             seconds_left=self._bar.remaining_seconds,
             workers={"local": WorkerState(dict(pace.tokens), pace.in_flight)},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from usersim.conversation import Message, Role, StopReason
 from usersim.engine import Completion, Engine, Sampling, all_or_none
-from usersim.errors import DeterministicError, TransientError
+from usersim.errors import DeterministicError, EngineUseless, TransientError
 from usersim.guards import is_foreign, loop_among, refuse_turn
 from usersim.journal import Attempt, Ending, Journal
 from usersim.openers import Offers
@@ -24,6 +24,8 @@ TEMPLATE_TOKENS = 24
 
 EXHAUSTED = "transient_exhausted"
 """The reason of a conversation that ended because a transient error stayed."""
+NOT_AUTHORIZED = "not_authorized"
+"""The reason of an error that says nothing of a conversation: a missing, wrong or expired key."""
 
 
 class Drained(Exception):
@@ -133,7 +135,8 @@ class Simulator:
     async def converse(self, talk: Talk) -> Ending:
         """Hold the conversation to its end, from wherever it stands.
 
-        Raises Drained when no new turn may begin, and the engines' EngineDead.
+        Raises Drained when no new turn may begin, EngineUseless when an engine does not let us in,
+        and the engines' EngineDead.
         """
         try:
             while (stop := self._reason_to_stop(talk)) is None:
@@ -146,6 +149,8 @@ class Simulator:
             stop = "repetition" if none.reason == "parroting" else "bad_turn"
             return talk.ending(stop, none.reason, str(none))
         except DeterministicError as error:
+            if error.reason == NOT_AUTHORIZED:
+                raise EngineUseless(str(error)) from error
             stop = "token_budget" if error.reason == "context_full" else "error"
             return talk.ending(stop, error.reason, str(error))
 

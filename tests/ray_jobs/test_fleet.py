@@ -11,8 +11,8 @@ from witness import Witness, asked, journaled, made_alone, published
 from ray_jobs.fleet import Placement
 from ray_jobs.generate import simulate_on_ray
 from ray_jobs.worker import Simulation
-from usersim.engines.scripted import dying, talkative
-from usersim.errors import InputError, WorldError
+from usersim.engines.scripted import dying, failing, talkative
+from usersim.errors import DeterministicError, InputError, WorldError
 from usersim.simulate import SimulateSettings, simulate
 
 ray = pytest.importorskip("ray")
@@ -101,6 +101,14 @@ def test_workers_that_never_live_stop_the_run_and_the_next_resumes(tmp_path, alo
     assert published(tmp_path) == alone
     after = sum(map(len, asked(tmp_path / "trace").values()))
     assert after - before == len(journaled(tmp_path) - kept)
+
+
+def test_an_engine_that_lets_nobody_in_stops_the_run_and_spoils_nothing(tmp_path, alone):
+    locked = failing(talkative(), DeterministicError("bad key", "not_authorized"), after=20)
+    with pytest.raises(WorldError, match=r"^bad key; (.|\n)*resumes"):
+        simulate_on_ray(of(tmp_path, assistant=locked), TWO)
+    assert simulate_on_ray(of(tmp_path), TWO)["rejected"] == 0
+    assert published(tmp_path) == alone
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 from ray_jobs.leases import Lease
 from ray_jobs.worker import Simulation, Worker
-from usersim.engines.scripted import HeldEngine, talkative
+from usersim.engines.scripted import HeldEngine, refusing, talkative
+from usersim.errors import EngineUseless
 from usersim.files import read_conversations
 from usersim.journal import Fenced
 from usersim.simulate import SimulateSettings, simulate
@@ -76,6 +77,20 @@ def test_a_worker_given_up_that_writes_on_changes_nothing(tmp_path, alone):
     before = asyncio.run(hold())
     assert (tmp_path / "run" / "conversations" / "part-00000.parquet").read_bytes() == before
     assert published(tmp_path / "run") == alone[:8]
+
+
+def test_an_engine_that_is_of_no_use_is_told_as_such(tmp_path):
+    """As a WorldError it would be a lost worker, whose shards others spoil."""
+
+    async def hold():
+        work = Simulation(SETTINGS, talkative(2, "u"), refusing(talkative()), tmp_path, "recipe", 7)
+        worker = Worker("w", work)
+        await worker.open()
+        with pytest.raises(EngineUseless, match=r"20 of the last 20 .* scripted: refused"):
+            await asyncio.gather(*map(worker.hold, leases(work)))
+        return await worker.report()
+
+    assert asyncio.run(hold()).errors == 20
 
 
 def test_one_machine_goes_on_with_what_workers_began(tmp_path, alone):

@@ -244,7 +244,7 @@ def test_a_deterministic_error_ends_one_conversation_with_what_it_has(tmp_path):
     assert figures["stop_reasons"]["user_ended"] + figures["rejected"] == 30
     assert figures["rejected_reasons"] == {"engine_refused": 1}
     broken = failing(talkative(), DeterministicError("no"), after=1)
-    figures = hold(tmp_path / "b", None, broken, conversations=1)
+    figures = hold(tmp_path / "b", None, broken, conversations=1, max_error_rate=1.0)
     assert figures["stop_reasons"] == {"error": 1}
     assert figures["rounds"] == {"1": 1}
 
@@ -281,7 +281,9 @@ def test_transient_errors_are_tried_again_within_bounds(tmp_path):
     figures = hold(tmp_path, overloaded(talkative(2), times=3), concurrency=1)
     assert figures["conversations"] == 30
     assert figures["transient_retries"] == 3
-    figures = hold(tmp_path / "b", overloaded(talkative(2)), conversations=3, transient_retries=2)
+    figures = hold(tmp_path / "b", overloaded(talkative(2)), conversations=3, transient_retries=2,
+        max_error_rate=1.0,
+    )  # fmt: skip
     assert figures["rejected_reasons"] == {"transient_exhausted": 3}
     assert figures["transient_retries"] == 6
 

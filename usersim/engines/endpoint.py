@@ -99,8 +99,8 @@ class EndpointEngine:
         """The next turn, by the server.
 
         Raises TransientError when the tries are used up, EngineDead when nothing answers at the
-        URL, DeterministicError for a refusal (`context_full`, `not_authorized`, `engine_refused`)
-        or an answer that is not a chat completion (`malformed_answer`).
+        URL, DeterministicError for a refusal (`context_full`, `not_authorized`, `forbidden`,
+        `engine_refused`) or an answer that is not a chat completion (`malformed_answer`).
         """
         body = self._body(messages, sampling)
         tries = 0
@@ -159,7 +159,9 @@ class EndpointEngine:
             return _Later(TransientError(what), asked_s, no_room=status in NO_ROOM)
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             name = self._spec.key_variable or "key_variable (not set in the recipe)"
-            return DeterministicError(f"{what}; the key comes from {name}", "not_authorized")
+            # 403 may also be a verdict on what was said: a conversation's fault, not the key's.
+            reason = "forbidden" if status == HTTPStatus.FORBIDDEN else "not_authorized"
+            return DeterministicError(f"{what}; the key comes from {name}", reason)
         full = any(sign in text.lower() for sign in CONTEXT_FULL)
         return DeterministicError(what, "context_full" if full else "engine_refused")
 

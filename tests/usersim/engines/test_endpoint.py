@@ -196,6 +196,7 @@ def test_a_server_may_say_how_long_to_wait():
         (400, {"error": "temperature must be positive"}, "engine_refused"),
         (404, {"error": "no such model"}, "engine_refused"),
         (401, {"error": "bad key"}, "not_authorized"),
+        (403, {"error": "your input was flagged"}, "forbidden"),
     ],
 )
 def test_refusals_are_final_and_typed(status, body, reason):
