@@ -22,6 +22,7 @@ from pipelines.stage_table import Stage, stage_named
 from pipelines.stages import check_ready, perform
 from usersim.errors import RealchatError, WorldError
 from usersim.progress import duration, show_on
+from usersim.stopping import PASSED_ON
 
 # glibc hands large blocks back to the kernel and faults them in again at every training step:
 # 28-43 % of the time of training on a CPU (measured). These must stand before the process starts.
@@ -136,7 +137,7 @@ def _apart(stage: Stage, run: RunFolder, lock: int, say: Callable[[str], None]) 
 
 
 def _stop(child: "subprocess.Popen[str]") -> None:
-    child.send_signal(signal.SIGINT)
+    child.send_signal(PASSED_ON)  # it may have been told already: a second SIGINT would abort
     try:
         child.communicate()
     except KeyboardInterrupt:
@@ -167,8 +168,7 @@ def main() -> None:
     """The child: do one stage of a run folder and exit with its code."""
     stage, run = stage_named(sys.argv[1]), RunFolder(Path(sys.argv[2]))
     _end_with_parent()
-    # A shell starts background jobs deaf to SIGINT; the parent's must be heard all the same.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _hear_parent()
     with _answering(run.logs / f"{stage.name}.log") as answer:
         try:
             recipe = Recipe.checked(run.recipe(), str(run.recipe_file))
@@ -184,6 +184,12 @@ def _end_with_parent() -> None:
     """Ask Linux for a SIGTERM when the parent is gone, so that nobody works on unseen."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _hear_parent() -> None:
+    """Take what the parent passes on for a Ctrl-C, in a background job too, which is deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(PASSED_ON, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 @contextmanager

@@ -1,4 +1,9 @@
-"""Stopping on request: the first SIGINT or SIGTERM drains, a second one aborts."""
+"""Stopping on request: the first SIGINT or SIGTERM drains, a second one aborts.
+
+Schedulers (systemd, Slurm) send their signal to every process of a tree, and a parent passes on
+what it got: the same request comes twice, in either order. So a parent passes it on as a signal of
+its own kind, which drains like the others and never aborts.
+"""
 
 import asyncio
 import logging
@@ -9,7 +14,8 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PASSED_ON = signal.SIGUSR1
+SIGNALS = (signal.SIGINT, signal.SIGTERM, PASSED_ON)
 
 
 class Stopping:
@@ -20,13 +26,16 @@ class Stopping:
         """The signal that asked, or "" while nobody did."""
         self.abort: Callable[[], Any] = lambda: None
         """What a second signal does."""
+        self._asked_directly = False
 
     def _asked_by(self, number: signal.Signals) -> None:
-        if self.asked:
-            self.abort()
-            return
-        self.asked = number.name
-        log.warning("%s: finishing the turns in flight; once more stops at once", number.name)
+        if number != PASSED_ON:
+            if self._asked_directly:
+                self.abort()
+            self._asked_directly = True
+        if not self.asked:
+            self.asked = number.name
+            log.warning("%s: finishing the turns in flight; once more stops at once", number.name)
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:

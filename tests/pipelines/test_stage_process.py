@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,9 +10,18 @@ import pytest
 
 from pipelines.recipe import DEFAULT, Recipe
 from pipelines.run_folder import RunFolder
-from pipelines.stage_process import QUIET, TRAINING_MEMORY, StageFailed, carry_out, environment
+from pipelines.stage_process import (
+    QUIET,
+    TRAINING_MEMORY,
+    StageFailed,
+    _hear_parent,
+    _stop,
+    carry_out,
+    environment,
+)
 from pipelines.stage_table import stage_named
 from usersim.errors import WorldError
+from usersim.stopping import PASSED_ON
 
 SCRIPTED = [
     "engines.user.kind=scripted",
@@ -80,6 +90,45 @@ def test_a_stage_ends_with_its_parent_and_gives_the_folder_back(run):
     finally:
         os.close(handle)
         parent.stderr.close()
+
+
+DRAINING = """
+import asyncio, sys
+from usersim.stopping import Stopping
+async def work():
+    stopping, aborts = Stopping(), []
+    stopping.abort = lambda: aborts.append(1)
+    with stopping.on_signals():
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        for _ in range(3):  # the loop hears of signals by a pipe, of threads at once
+            await asyncio.sleep(0)
+    sys.exit(7 if aborts else 0 if stopping.asked else 1)
+asyncio.run(work())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, None])
+def test_a_signal_to_the_whole_tree_is_one_request(number):
+    child = subprocess.Popen(
+        [sys.executable, "-c", DRAINING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline() == "ready\n"
+    if number is not None:
+        child.send_signal(number)
+    _stop(child)  # as the parent does, which got it too
+    assert child.returncode == 0
+
+
+def test_what_the_parent_passes_on_is_a_ctrl_c_for_stages_that_do_not_drain():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, PASSED_ON)}
+    try:
+        _hear_parent()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(PASSED_ON)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_training_gets_the_memory_settings_and_others_do_not(monkeypatch):
