@@ -114,3 +114,22 @@ def test_every_message_is_in_one_path_or_rejected(links, random):
     assert sum(d.num_records for d in drafts) == len(kept)
     again, _ = grown(*sorted(rows, key=lambda r: r["message_id"]))
     assert {tuple(texts(d)) for d in again} == {tuple(texts(d)) for d in drafts}
+
+
+def test_ids_that_cannot_be_written_become_ones_that_can():
+    rows = [
+        row("a\ud800", None, text="x", message_tree_id="t\ud800", user_id="u\ud800"),
+        row("b", "a\ud800", message_tree_id="t\ud800"),
+        row("c\ud801", "a\ud800", 7, text="y", message_tree_id="t\ud800"),
+        row("d", "lost\ud801", message_tree_id="t\ud800"),
+    ]
+    (draft,), rejected = grown(*rows)
+    assert (draft.id, draft.persons, draft.num_records) == (r"t\ud800", (r"u\ud800",), 2)
+    assert {r.id: r.reason for r in rejected} == {"b": "other_branch", "d": "no_parent"}
+    for text in (draft.id, *(part for r in rejected for part in (r.id, r.detail, r.record))):
+        text.encode()
+
+
+def test_a_rank_that_is_no_number_of_a_machine_costs_one_message():
+    drafts, (rejected,) = grown(row("a", None), row("b", "a", 10**400))
+    assert ([d.id for d in drafts], rejected.reason) == (["a"], "malformed_message")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from usersim.conversation import Message, Rejection, Role
-from usersim.sources.draft import BadRecord, Draft, Raw
+from usersim.sources.draft import BadRecord, Draft, Raw, printable
 from usersim.sources.turns import role_of, said
 
 _ROLES: dict[str, Role] = {"prompter": "user", "assistant": "assistant"}
@@ -148,16 +148,16 @@ def _node(raw: Raw, source: str) -> _Node:
     try:
         rank = row.get("rank")
         return _Node(
-            id=str(row["message_id"]),
-            parent=None if row.get("parent_id") is None else str(row["parent_id"]),
-            tree=str(row.get("message_tree_id") or row["message_id"]),
+            id=printable(str(row["message_id"])),
+            parent=None if row.get("parent_id") is None else printable(str(row["parent_id"])),
+            tree=printable(str(row.get("message_tree_id") or row["message_id"])),
             message=said(role_of(row["role"], _ROLES), row["text"]),
             rank=math.inf if rank is None else float(rank),
-            person=None if row.get("user_id") is None else str(row["user_id"]),
+            person=None if row.get("user_id") is None else printable(str(row["user_id"])),
             raw=raw,
             source=source,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadRecord("malformed_message", f"{type(error).__name__}: {error}") from error
 
 
