@@ -327,7 +327,9 @@ def _problem(recipe: type[Recipe], detail: ErrorDetails) -> str:
     message = detail["msg"][0].lower() + detail["msg"][1:]
     given = detail["input"]
     shown = "" if detail["type"] == "missing" else f", not {yaml_inline(given)}"
-    return f"{place or 'recipe'}: {message}{shown}"
+    near = get_close_matches(str(given), detail.get("ctx", {}).get("expected", "").split("'"), n=1)
+    meant = f"; did you mean {near[0]}?" if detail["type"] == "literal_error" and near else ""
+    return f"{place or 'recipe'}: {message}{shown}{meant}"
 
 
 def _suggestion(recipe: type[Recipe], loc: tuple[int | str, ...]) -> str:

@@ -2,8 +2,8 @@
 
 Scraped user turns carry the page's own words (buttons, counters, escapes) and those of browser
 extensions, glued to what was typed. A simulator would learn to say them. Each rule here was seen in
-real data; none touches curly quotes, accents, emoji, or what a person typed in fenced code: only the
-page's own escapes and code headers go there too.
+real data; none touches curly quotes, accents, emoji, or what a person typed in fenced code: only
+the page's own escapes and code headers go there too.
 """
 
 import re
@@ -24,7 +24,7 @@ _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
 
 # Turning the page into markdown escaped every _ and * that a person typed, in code as well: of
 # 62,891 underscores outside links not one is bare. Of 100 turns with escapes in fenced code none
-# has a bare one anywhere, so where one stands the page escaped nothing and the code is as it was typed.
+# has a bare one anywhere: where one stands, the page escaped nothing and code is as it was typed.
 _ESCAPED = re.compile(r"\\([_*])")
 _BARE = re.compile(r"(?<!\\)[_*]")
 _CODE_HEADER = re.compile(
@@ -125,11 +125,13 @@ class Cleaner:
         turns = messages[start:]
         length, kind = _sound_length(turns)
         if kind == "system_inside":
-            return draft.reject(_STAGE, "misplaced_system")
+            detail = "a system message stands behind the first turn"
+            return draft.reject(_STAGE, "misplaced_system", detail)
         if length == 0:
-            return draft.reject(_STAGE, "no_opening")
+            detail = "the first turn is not a user's, or says nothing"
+            return draft.reject(_STAGE, "no_opening", detail)
         if length == 1:
-            return draft.reject(_STAGE, "no_answer")
+            return draft.reject(_STAGE, "no_answer", "the first turn has no answer")
         if length == len(turns):
             return replace(draft, messages=messages)
         self.mended[kind] += 1

@@ -228,3 +228,9 @@ def test_the_runs_own_usergpt_is_named_after_its_base_in_the_lineage(tmp_path):
     assert recipe.user_engine(tmp_path / "user", tmp_path).display_name == (
         f"usergpt-{recipe.models.user}"
     )
+
+
+def test_a_misspelt_choice_is_answered_with_the_nearest(tmp_path):
+    message = refused("ingest: {format: sharegtp}", tmp_path)
+    assert "ingest.format: input should be 'messages'" in message
+    assert "not sharegtp; did you mean sharegpt?" in message

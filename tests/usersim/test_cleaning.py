@@ -128,6 +128,7 @@ def test_rejections_have_a_reason_and_the_whole_record(reason, record):
     result = Cleaner().clean(record)
     assert isinstance(result, Rejection)
     assert (result.reason, result.stage, result.id) == (reason, "clean", "x")
+    assert result.detail or reason.endswith("_template")
     assert all(
         message.content[:10].strip("\u200b ") in result.record for message in record.messages
     )

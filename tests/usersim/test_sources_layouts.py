@@ -201,6 +201,20 @@ class TestRefused:
         assert isinstance(found, Rejection)
         assert found.reason == reason
 
+    @pytest.mark.parametrize(
+        ("record", "wrong"),
+        [
+            ({"id": 1, "messages": None}, "messages is None, wanted is `messages`"),
+            ({"conversation": "talk"}, "conversation is 'talk', wanted is `conversation` with"),
+            ({"data": [{"a": 1}]}, "data is [{'a': 1}], wanted is `data` of texts"),
+        ],
+    )
+    def test_a_column_that_could_not_be_used_is_named(self, tmp_path, record, wrong):
+        (found,) = read(written(tmp_path / "a.jsonl", record))
+        assert found.reason == "unknown_shape"
+        assert found.detail.startswith("no known layout in ")
+        assert wrong in found.detail
+
     def test_unknown_roles_are_told_by_name_and_number(self):
         found = read(SAMPLES / "lmsys.jsonl")
         rejected = [r for r in found if isinstance(r, Rejection)]

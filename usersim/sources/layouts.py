@@ -60,8 +60,16 @@ def read_record(record: Any, shape: Shape | Literal["auto"]) -> tuple[Shape, Rea
 
 
 def _unknown(record: Record, shape: str) -> str:
-    wanted = LAYOUTS[shape].about if shape in LAYOUTS else "any known layout"
-    return f"no {wanted} in {names_in(record)}: name the columns with ingest.columns"
+    """What is missing, and of a column that could have been it what is wrong with it."""
+    layouts = [LAYOUTS[shape]] if shape in LAYOUTS else list(LAYOUTS.values())
+    wanted = layouts[0].about if shape in LAYOUTS else "known layout"
+    unusable = [
+        f"; {column} is {record[column]!r:.60}, wanted is {layout.about}"
+        for layout in layouts
+        if (column := layout.about.split("`")[1]) in record
+    ]
+    advice = "name the columns with ingest.columns"
+    return f"no {wanted} in {names_in(record)}{''.join(unusable)}: {advice}"
 
 
 def _agreed(record: Record, names: list[Shape]) -> tuple[Shape, Reading]:

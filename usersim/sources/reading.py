@@ -33,7 +33,7 @@ class SourceSettings(Settings):
     source: str = EMBEDDED
     """`sharegpt` (embedded), a file or folder of JSON, JSON lines or Parquet, or `hub:OWNER/NAME`.
     """
-    format: Shape | Literal["auto"] = "auto"
+    format: Literal[Shape, "auto"] = "auto"
     """Layout of the records; auto recognises each by its columns."""
     columns: ColumnMap | None = None
     """Which column holds what, for a layout that is not known."""
