@@ -129,8 +129,8 @@ async def _simulate(simulation: Simulation, placement: Placement) -> dict[str, A
         books = simulation.books()
         try:
             if missing := books.publish_finished():
-                with track("simulate", simulation.settings.conversations, "conversations") as bar:
-                    bar.advance(books.ended)
+                planned = simulation.settings.conversations
+                with track("simulate", planned, "conversations", books.ended) as bar:
                     await Fleet(simulation, placement, books, bar).hold_all(missing)
             figures = books.close_run()
             engines: Engines = {"user": simulation.user, "assistant": simulation.assistant}

@@ -45,15 +45,17 @@ def show_on(stream: TextIO) -> None:
 class Track:
     """How much is done; tells its `show` function at most every `every` seconds."""
 
-    def __init__(self, title: str, total: int | None, unit: str, every: float) -> None:
+    def __init__(
+        self, title: str, total: int | None, unit: str, every: float, done: int = 0
+    ) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done = 0
+        self.done = self._found = done
         self.noted = ""
         self.show: Callable[[Track], None] = lambda _: None
         self.started = time.monotonic()
         self._every = every
         self._due = self.started + every
-        self._marks = deque([(self.started, 0)])
+        self._marks = deque([(self.started, done)])
 
     def advance(self, n: int = 1) -> None:
         """Say that `n` more are done."""
@@ -92,8 +94,8 @@ class Track:
 
     @property
     def mean_rate(self) -> float:
-        """Units a second since the beginning."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
+        """Units a second since the beginning; what was found done took no time."""
+        return (self.done - self._found) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def remaining_seconds(self) -> float | None:
@@ -101,9 +103,9 @@ class Track:
 
         Of many things done side by side the first are done late: they foretell nothing.
         """
-        if self.total is None or not FORETOLD * self.total <= self.done < self.total:
+        if self.total is None or self.done >= self.total or self.rate <= 0:
             return None
-        if self.rate <= 0:
+        if self.done - self._found < FORETOLD * (self.total - self._found):
             return None
         return (self.total - self.done) / self.rate
 
@@ -119,13 +121,16 @@ class Track:
 
 
 @contextmanager
-def track(title: str, total: int | None = None, unit: str = "steps") -> Iterator[Track]:
+def track(
+    title: str, total: int | None = None, unit: str = "steps", done: int = 0
+) -> Iterator[Track]:
     """Show the progress of a block of work; yields the Track to advance.
 
-    `total` may be None when it is not known; then there is a count and a rate, but no ETA.
+    `total` may be None when it is not known; then there is a count and a rate, but no ETA. `done`
+    is what was found done: it is part of the count, and of no rate.
     """
     live = on_terminal()
-    bar = Track(title, total, unit, LIVE_SECONDS if live else LINE_SECONDS)
+    bar = Track(title, total, unit, LIVE_SECONDS if live else LINE_SECONDS, done)
     with _live(bar) if live else _lines(bar):
         yield bar
 
@@ -195,7 +200,7 @@ def _live(bar: Track) -> Iterator[None]:
     from rich.errors import LiveError
 
     progress = _progress()
-    task = progress.add_task(bar.title, total=bar.total, count="", pace="")
+    task = progress.add_task(bar.title, total=bar.total, completed=bar.done, count="", pace="")
     bar.show = lambda b: progress.update(
         task,
         completed=b.done,

@@ -128,8 +128,7 @@ async def _hold_missing(books: Books, wanted: Engines, stopping: Stopping) -> No
         stack.enter_context(stopping.on_signals())
         engines = await open_engines(stack, wanted)
         simulator = Simulator(settings, engines, books.openers, lambda: not stopping.asked)
-        with track("simulate", settings.conversations, "conversations") as bar:
-            bar.advance(books.ended)
+        with track("simulate", settings.conversations, "conversations", books.ended) as bar:
             await Session(books, simulator, stopping, bar).hold_all()
 
 

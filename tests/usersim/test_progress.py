@@ -42,13 +42,32 @@ def test_a_pipe_gets_a_first_line_one_every_five_seconds_and_a_last_one(clock, c
 
 
 def test_the_expected_end_follows_a_change_of_pace(clock, capsys):
-    with track("resumed", total=2000) as bar:
-        bar.advance(1000)  # found done already
+    with track("resumed", total=2000, done=1000) as bar:
         for _ in range(60):
             clock.now += 1
             bar.advance()
         assert bar.rate == pytest.approx(1.0, rel=0.2)
         assert bar.remaining_seconds == pytest.approx(940, rel=0.2)
+
+
+def test_what_was_found_done_is_counted_and_is_no_pace(clock, capsys):
+    with track("simulate", total=202, unit="conversations", done=185) as bar:
+        clock.now += 10
+        assert (bar.rate, bar.remaining_seconds) == (0, None)
+        bar.advance(17)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "simulate: 185/202 conversations"
+    assert lines[-1] == "simulate: 202/202 conversations · 10 s · 1.7 conversations/s"
+
+
+def test_what_is_left_after_a_resume_is_told_by_what_came_after(clock):
+    bar = Track("simulate", 1000, "conversations", LINE_SECONDS, done=500)
+    clock.now += 5
+    bar.advance(9)  # the first of what is held side by side
+    assert bar.remaining_seconds is None
+    clock.now += 5
+    bar.advance(11)
+    assert bar.remaining_seconds == pytest.approx(480 / 2)
 
 
 def test_without_a_total_there_is_a_count_and_no_end(clock, capsys):

@@ -174,8 +174,8 @@ async def _play_all(
 ) -> None:
     async with AsyncExitStack() as stack:
         opened = (await open_engines(stack, {"assistant": engine}))["assistant"]
-        with track("interact", len(planned), "scenes") as bar:
-            bar.advance(sum(i.ending is not None for i in planned))
+        done = sum(i.ending is not None for i in planned)
+        with track("interact", len(planned), "scenes", done) as bar:
             todo = iter([i for i in planned if i.ending is None])
             stage = _Stage(settings, journal, opened, bar)
             workers = [stage.work(todo) for _ in range(settings.concurrency)]
