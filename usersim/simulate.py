@@ -124,12 +124,16 @@ def about_engines(engines: Engines, usage: dict[str, dict[str, int]]) -> dict[st
 async def _hold_missing(books: Books, wanted: Engines, stopping: Stopping) -> None:
     """Open the engines and hold every conversation that has not ended."""
     settings = books.agenda.settings
+    nobody_yet, session = Snapshot(settings.conversations, books.ended), None
     async with AsyncExitStack() as stack:
         stack.enter_context(stopping.on_signals())
+        # Before the engines: a port that cannot be had is told at once.
+        stack.enter_context(exposed(lambda: session.snapshot() if session else nobody_yet))
         engines = await open_engines(stack, wanted)
         simulator = Simulator(settings, engines, books.openers, lambda: not stopping.asked)
         with track("simulate", settings.conversations, "conversations", books.ended) as bar:
-            await Session(books, simulator, stopping, bar).hold_all()
+            session = Session(books, simulator, stopping, bar)
+            await session.hold_all()
 
 
 async def open_engines(stack: AsyncExitStack, wanted: Engines) -> dict[Role, Engine]:
@@ -186,8 +190,7 @@ class Session:
         self._stopping.abort = lambda: [task.cancel() for task in workers]
         clock = asyncio.create_task(self._keep_time(before))
         try:
-            with exposed(self._snapshot):
-                await all_or_first_error(workers)
+            await all_or_first_error(workers)
         finally:
             clock.cancel()
             self._save(before)
@@ -214,7 +217,8 @@ class Session:
         )
         self._bar.advance()
 
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
+        """Where the run stands."""
         pace, settings = self._simulator.pace, self._books.agenda.settings
         return Snapshot(
             planned=settings.conversations,

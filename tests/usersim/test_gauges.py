@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from usersim.engines import EngineSpec
 from usersim.engines.scripted import HeldEngine, talkative
 from usersim.errors import InputError, WorldError
 from usersim.gauges import METERS, PORT, Snapshot, WorkerState, exposed
-from usersim.simulate import SimulateSettings, simulate_async
+from usersim.simulate import SimulateSettings, simulate, simulate_async
 
 BOARD = Path(__file__).parents[2] / "docs" / "grafana" / "realchat.json"
 
@@ -65,6 +66,29 @@ def test_a_run_can_be_watched_while_it_runs(tmp_path, port):
     assert kinds == {meter.name: meter.kind for meter in METERS}
     with pytest.raises(OSError, match="refused"):  # and with the run the page is gone
         scraped(port)
+
+
+def test_a_taken_port_is_told_before_engines_open(tmp_path, port, monkeypatch):
+    monkeypatch.setattr("usersim.simulate.open_engine", lambda spec: pytest.fail("opened"))
+    spec = EngineSpec(kind="scripted", model="talkative")
+    settings = SimulateSettings(conversations=2)
+    taken = pytest.raises(WorldError, match="cannot serve metrics")
+    with exposed(lambda: Snapshot(1, 0)), taken:
+        simulate(settings, spec, spec, tmp_path, "recipe", 7)
+
+
+def test_while_engines_open_the_page_says_that_nobody_works(tmp_path, port, monkeypatch):
+    pages = []
+
+    def opened(spec):
+        pages.append(scraped(port)[0])
+        return talkative(2)
+
+    monkeypatch.setattr("usersim.simulate.open_engine", opened)
+    spec = EngineSpec(kind="scripted", model="talkative")
+    simulate(SimulateSettings(conversations=2), spec, spec, tmp_path, "recipe", 7)
+    assert [page["realchat_workers", ()] for page in pages] == [0, 0]
+    assert pages[0]["realchat_conversations_planned", ()] == 2
 
 
 def test_without_a_port_nothing_is_served(monkeypatch):
