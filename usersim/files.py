@@ -194,6 +194,23 @@ def read_conversations(path: Path) -> list[Conversation]:
     return [Conversation.from_row(row) for row in read_rows(path)]
 
 
+def is_ours(path: Path) -> bool:
+    """Whether `write_conversations` wrote the file, and nobody has added columns since.
+
+    Other Parquet files with the same columns are somebody's records, to be read as a source.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_schema(path)
+    except (OSError, pa.ArrowInvalid):
+        return False
+    known = conversation_schema()
+    is_marked = not (known.metadata or {}).keys() - (found.metadata or {}).keys()
+    return is_marked and set(found.names) <= set(known.names)
+
+
 def write_rejections(path: Path, rejections: Iterable[Rejection]) -> None:
     """Write rejected records to one Parquet file, a group of them in memory."""
     write_rows(path, rejection_schema(), map(asdict, rejections))

@@ -10,7 +10,7 @@ from usersim.cleaning import Cleaner, CleaningSettings
 from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
 from usersim.fidelity.persons import Person, persons_of, shuffled
-from usersim.files import read_conversations
+from usersim.files import is_ours, read_conversations
 from usersim.merging import merge
 from usersim.people import as_conversation
 from usersim.sources import Draft, Source, SourceSettings
@@ -68,11 +68,8 @@ def read_reference(
 def _read(name: str) -> tuple[list[Conversation], dict[str, str], dict[str, int]]:
     """Conversations, the person of those whose source tells, and rejected records by reason."""
     path = Path(name)
-    if path.suffix == ".parquet" and path.is_file():
-        try:
-            return read_conversations(path), {}, {}
-        except (InputError, KeyError, TypeError):
-            pass  # not a split of ours: some other corpus in Parquet
+    if path.is_file() and is_ours(path):
+        return read_conversations(path), {}, {}
     found = list(Source(SourceSettings(source=name)))
     drafts = [record for record in found if isinstance(record, Draft)]
     bad = [record for record in found if isinstance(record, Rejection)]

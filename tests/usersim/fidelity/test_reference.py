@@ -1,5 +1,7 @@
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_talks import talks
 
@@ -39,6 +41,39 @@ def test_a_split_of_a_run_is_read_as_it_is(tmp_path):
     found = read_reference(str(tmp_path / "test.parquet"), limit=5)
     assert len(found.persons) == 5
     assert {p.id for p in found.persons} < {c.id for c in people}
+
+
+def same_rows(path, rows):
+    """The rows as JSON lines and as somebody's Parquet."""
+    lines, table = path / "people.jsonl", path / "people.parquet"
+    lines.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    return read_reference(str(lines)), read_reference(str(table))
+
+
+def test_somebodys_parquet_is_read_as_their_json_lines_are(tmp_path):
+    rows = [
+        {
+            "id": number,
+            "user_id": f"u{number // 2}",
+            "messages": [
+                {"role": m.role, "content": f"  {m.content}\u200b \n"} for m in c.messages
+            ],
+        }
+        for number, c in enumerate(talks("r", 12, 1))
+    ]
+    lines, table = same_rows(tmp_path, rows)
+    assert table == lines
+    assert len(table.persons) == 6
+    assert table.persons[0].conversations[0].stop_reason == "user_ended"
+
+
+def test_a_split_of_ours_with_a_column_more_is_somebodys(tmp_path):
+    path = tmp_path / "test.parquet"
+    write_conversations(path, talks("r", 9, 1))
+    ours = pq.read_table(path)
+    pq.write_table(ours.append_column("user_id", [["a", "b", "c", "d", "e"] + ["f"] * 4]), path)
+    assert len(read_reference(str(path)).persons) == 6
 
 
 def test_who_taught_the_model_is_left_out(tmp_path):
