@@ -71,12 +71,31 @@ def fidelity(options: FidelityOptions) -> None:
     from usersim.files import write_json
 
     quieten()
+    page = options.out.with_suffix(".html")
+    check_out(options.out, (page, work_folder(options.out)))
     table = measure(options)
     write_json(options.out, table)
-    page = options.out.with_suffix(".html")
     write_page(page, table)
     typer.echo(screen(table))
     typer.echo(f"\n{options.out}\n{page}")
+
+
+def check_out(out: Path, beside: Sequence[Path]) -> None:
+    """Whether figures can be written there, before they are measured.
+
+    Raises InputError where the name is a folder's or that of a thing that is put beside it, and
+    WorldError where the disk refuses.
+    """
+    import tempfile
+
+    if out in beside or out.is_dir():
+        reason = "a folder" if out.is_dir() else "what is put beside the figures"
+        raise InputError(f"--out: {out} is the name of {reason}: name a file, as in fidelity.json")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out.parent).close()
+    except OSError as error:
+        raise WorldError(f"cannot write {out}: {error.strerror or error}") from error
 
 
 def measure(options: FidelityOptions) -> dict[str, Any]:
@@ -85,16 +104,18 @@ def measure(options: FidelityOptions) -> dict[str, Any]:
     Raises InputError for a model, people or simulation that cannot be used. What cannot be had
     (no engine, no base) is left out, with the reason.
     """
-    from pipelines.fidelity_inputs import Names, RealPeople, UserModel
+    from pipelines.fidelity_inputs import Names, RealPeople, UserModel, read_simulation
     from usersim.fidelity.measure import Material, MeasureSettings, measured
     from usersim.fidelity.two_sample import TwoSampleSettings
 
     model = UserModel.named(options.user_model)
     names = Names(options.reference, options.dev, options.train)
     people = RealPeople.read(model, names, options.limit)
+    # Before the models' work of minutes: the name may be wrong.
+    named = read_simulation(options.simulated, options.limit) if options.simulated else None
     scores = Scores.of(model, people, options)
     work = Work(model, options, scores.prompt)
-    ours, theirs = work.ours(), work.baseline()
+    ours, theirs = named or work.ours(), work.baseline()
     material = Material(
         real=people.reference.persons,
         simulated=ours.persons,
@@ -202,7 +223,7 @@ def _told(conditions: Sequence[str], people: Any) -> dict[str, Any]:
 
 
 class Work:
-    """Simulations: the one that was named, or small ones held here and kept beside the output."""
+    """Small simulations that are held here and kept beside the output."""
 
     def __init__(self, model: Any, options: FidelityOptions, prompt: str) -> None:
         self._model, self._options, self._prompt = model, options, prompt
@@ -211,13 +232,11 @@ class Work:
 
     def ours(self) -> Any:
         """What the user model simulates; empty where it cannot."""
-        from pipelines.fidelity_inputs import Simulation, read_simulation
+        from pipelines.fidelity_inputs import Simulation
         from usersim.fidelity.persons import persons_of, shuffled
 
-        options = self._options
-        if options.simulated:
-            return read_simulation(options.simulated, options.limit)
-        held = self._held("simulated", options.conversations, str(self._model.checkpoint), "")
+        number = self._options.conversations
+        held = self._held("simulated", number, str(self._model.checkpoint), "")
         return Simulation(shuffled(persons_of(held)), name="simulated for this measurement")
 
     def baseline(self) -> list[Any]:

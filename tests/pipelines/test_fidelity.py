@@ -11,6 +11,7 @@ from scripted_run import recipe_of
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.fidelity import Scores
 from pipelines.fidelity_screen import shown
 from pipelines.run_folder import RunFolder
 from usersim.checkpoints import CARD
@@ -159,6 +160,31 @@ def test_a_wrong_name_is_one_message(place):
     result = call("--user-model", "./nowhere", "--reference", "x", "--out", place / "x.json")
     assert result.exit_code == 2
     assert "nowhere" in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "status", "said"),
+    [
+        ("--simulated", "nowhere.jsonl", 2, "nowhere.jsonl"),
+        ("--out", "figures.html", 2, "figures.html"),
+        ("--out", "figures.work", 2, "figures.work"),
+        ("--out", "run", 2, "a folder"),
+        ("--out", "people.jsonl/x.json", 1, "cannot write"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_known_before_any_model_works(
+    place, monkeypatch, option, value, status, said
+):
+    monkeypatch.setattr(Scores, "of", lambda *_: pytest.fail("scored"))
+    names = {"--out": place / "early.json", "--simulated": place / "run", option: place / value}
+    result = call(
+        "--user-model", place / "run", "--reference", place / "people.jsonl",
+        *(part for pair in names.items() for part in pair),
+    )  # fmt: skip
+    assert result.exit_code == status, result.output
+    assert said in result.output
+    assert not (place / "early.json").exists()
+    assert json.loads((place / "people.jsonl").read_text().splitlines()[0])
 
 
 @pytest.mark.parametrize(
