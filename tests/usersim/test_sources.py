@@ -1,4 +1,5 @@
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,7 +41,8 @@ class TestShapes:
     def test_messages_lines_name_their_records_and_keep_their_license(self, tmp_path):
         text = lines({"messages": PLAIN}, {"id": 7, "messages": PLAIN, "license": "MIT"})
         first, second = read(written(tmp_path / "talk.jsonl", text))
-        assert (first.id, first.license, first.scraped) == ("talk-0", "unstated", False)
+        assert re.fullmatch("talk-0-[0-9a-f]{8}", first.id)
+        assert (first.license, first.scraped) == ("unstated", False)
         assert (second.id, second.license) == ("7", "MIT")
 
     def test_parquet(self, tmp_path):
@@ -52,7 +54,17 @@ class TestShapes:
         written(tmp_path / "b.jsonl", lines({"messages": PLAIN}))
         written(tmp_path / "a.json", json.dumps([{"conversations": HELLO}]))
         written(tmp_path / "notes.txt", "not data")
-        assert [d.id for d in read(tmp_path)] == ["a-0", "b-0"]
+        assert [d.id[:4] for d in read(tmp_path)] == ["a-0-", "b-0-"]
+
+    def test_records_without_an_id_are_called_alike_only_where_they_are(self, tmp_path):
+        other = [{"role": "user", "content": "Another person"}]
+        texts = {"a": PLAIN, "b": other, "c": PLAIN}
+        found = {}
+        for folder, messages in texts.items():
+            (tmp_path / folder).mkdir()
+            path = written(tmp_path / folder / "data.jsonl", lines({"messages": messages}))
+            (found[folder],) = (d.id for d in read(path))
+        assert found["a"] == found["c"] != found["b"]
 
     def test_a_forced_shape_reads_no_other(self, tmp_path):
         path = written(tmp_path / "talk.jsonl", lines({"conversations": HELLO}))

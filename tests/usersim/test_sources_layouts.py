@@ -81,8 +81,8 @@ LINEAGE = {
     "oasst.trees.jsonl": ("p1", "apache-2.0", ("ann",), "cut"),
     "prism.jsonl": ("c41", "cc-by-nc-4.0", ("user7",), None),
     "ultrachat.jsonl": ("0", "unstated", (), "cut"),
-    "baize.json": ("baize-0", "research-only", (), "cut"),
-    "prompt.jsonl": ("prompt-0", "unstated", (), "cut"),
+    "baize.json": ("baize-0-b7932012", "research-only", (), "cut"),
+    "prompt.jsonl": ("prompt-0-72c8b364", "unstated", (), "cut"),
 }
 
 
@@ -262,5 +262,5 @@ def test_a_sharegpt_record_that_says_so_is_not_scraped(tmp_path):
 def test_only_the_first_records_are_read(tmp_path):
     path = written(tmp_path / "a.jsonl", *[{"data": [f"hello {n}", "hi"]} for n in range(9)])
     source = Source(SourceSettings(source=str(path), max_records=4))
-    assert [d.id for d in source] == ["a-0", "a-1", "a-2", "a-3"]
+    assert [d.id[:4] for d in source] == ["a-0-", "a-1-", "a-2-", "a-3-"]
     assert [file.records for file in source.files] == [4]

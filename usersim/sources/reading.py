@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from usersim.conversation import Rejection
 from usersim.errors import WorldError
-from usersim.files import file_hash
+from usersim.files import file_hash, fingerprint
 from usersim.settings import Settings
 from usersim.sources.columns import ColumnMap
 from usersim.sources.draft import UNSTATED, BadRecord, Draft, Raw, printable
@@ -141,7 +141,7 @@ class Source:
             shape, reading = self._reading(raw.value)
             yield self._draft(raw, origin, shape, reading)
         except BadRecord as bad:
-            yield raw.reject(self._id_of(raw), bad.reason, bad.detail)
+            yield raw.reject(self._own_id(raw) or raw.name, bad.reason, bad.detail)
 
     def _is_tree(self, record: Any) -> bool:
         is_wanted = self.settings.columns is None and self.settings.format in ("auto", "oasst")
@@ -157,7 +157,7 @@ class Source:
     def _draft(self, raw: Raw, origin: str, shape: str, reading: Reading) -> Draft:
         named = raw.value.get("source")
         draft = Draft(
-            id=self._id_of(raw),
+            id=self._own_id(raw) or _made_id(raw, reading),
             messages=reading.messages,
             source=printable(named) if isinstance(named, str) and named else origin,
             scraped=reading.scraped,
@@ -178,18 +178,25 @@ class Source:
         is_chosen = self.settings.format == shape
         return replace(draft, license=known_license(shape, hub_name, is_chosen))
 
-    def _id_of(self, raw: Raw) -> str:
+    def _own_id(self, raw: Raw) -> str:
+        """The id that a column of the record tells; "" where none does."""
         if not isinstance(raw.value, Mapping):
-            return raw.name
+            return ""
         columns = self.settings.columns
         names = (columns.id,) if columns and columns.id else _ID_COLUMNS
         found = (raw.value.get(name) for name in names)
         usable = (value for value in found if isinstance(value, str | int) and value != "")
-        return printable(str(next(usable, raw.name)))
+        return printable(str(next(usable, "")))
 
     @property
     def _is_hub(self) -> bool:
         return self.settings.source.startswith(PREFIX)
+
+
+def _made_id(raw: Raw, reading: Reading) -> str:
+    """FILE-NUMBER-CONTENT: files of one name have other people on the same line."""
+    said = [[message.role, message.content] for message in reading.messages]
+    return printable(f"{raw.name}-{fingerprint(said)[:8]}")
 
 
 def find_embedded() -> Path:

@@ -6,6 +6,7 @@ import pytest
 from made_talks import talks
 
 from usersim.errors import InputError
+from usersim.fidelity.persons import conversations_of
 from usersim.fidelity.reference import read_reference, set_aside
 from usersim.files import write_conversations
 
@@ -84,6 +85,18 @@ def test_who_taught_the_model_is_left_out(tmp_path):
     assert (len(found.persons), found.known_to_model) == (6, 4)
     with pytest.raises(InputError, match="10 were in the model's training"):
         read_reference(path, training=people)
+
+
+def test_strangers_in_a_file_of_the_same_name_are_no_acquaintances(tmp_path):
+    paths = []
+    for folder, seed in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        paths.append(write_jsonl(tmp_path / folder / "data.jsonl", talks("r", 12, seed)))
+    training = conversations_of(read_reference(paths[0]).persons)
+    found = read_reference(paths[1], training)
+    assert (len(found.persons), found.known_to_model) == (12, 0)
+    with pytest.raises(InputError, match="12 were in the model's training"):
+        read_reference(paths[0], training)
 
 
 def test_who_is_chosen_on_is_not_reported_on():
