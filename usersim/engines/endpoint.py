@@ -135,17 +135,17 @@ class EndpointEngine:
         url = self._spec.url.rstrip("/") + "/chat/completions"
         try:
             response = await self._client.post(url, json=body)
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise _Later(
                 EngineDead(
-                    f"nothing answers at {self._spec.url} ({error}): start the server, or mend"
+                    f"nothing answers at {self._spec.url} ({error!r}): start the server, or mend"
                     " `url` in the recipe"
                 )
             ) from error
         except httpx.TimeoutException as error:
             message = f"no answer within {self._spec.timeout_s:g} s from {self._spec.url}"
             raise _Later(TransientError(message)) from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # a body that cannot be decompressed is one, too
             raise _Later(TransientError(f"{self._spec.url}: {error!r}")) from error
         if response.status_code != HTTPStatus.OK:
             raise self._refusal(response)
