@@ -32,6 +32,14 @@ LONGEST_PAUSE_S = 30.0
 TRANSIENT = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 NO_ROOM = {429, 503, 529}
 """Too many requests, unavailable, overloaded: fewer at once would have been answered."""
+# `finish_reason`, as servers of all kinds write it; other words say no more than that it is over.
+STOPPED = {"stop", "eos", "eos_token", "end_turn", "stop_sequence"}
+CUT = {"length", "max_tokens", "model_length"}
+BROKEN_OFF = {"abort", "error", "insufficient_system_resource"}
+"""The server did not get to the end; it may when asked again."""
+UNSAID = {"content_filter": "content_filter", "tool_calls": "tool_calls", "tool_use": "tool_calls"}
+"""Reasons to count by, of answers that hold nothing."""
+
 MOST_TOKENS = 2**31  # a count beyond is no count, and no database's integer
 DETAIL = 300  # characters of a server's refusal that are worth showing
 
@@ -100,7 +108,8 @@ class EndpointEngine:
 
         Raises TransientError when the tries are used up, EngineDead when nothing answers at the
         URL, DeterministicError for a refusal (`context_full`, `not_authorized`, `forbidden`,
-        `engine_refused`) or an answer that is not a chat completion (`malformed_answer`).
+        `engine_refused`) or an answer that is not a chat completion (`malformed_answer`) or holds
+        nothing (`content_filter`, `tool_calls`, `empty_answer`).
         """
         body = self._body(messages, sampling)
         tries = 0
@@ -234,6 +243,8 @@ def _completion(response: "httpx.Response") -> Completion:
 
     JSON can escape half of a character, which no file can hold: it is marked as lost (U+FFFD), as
     engines do whose last token is half of one, and curation knows it by that.
+
+    Silence is the speaker's own, who has left, only where the server says that they stopped.
     """
     try:
         body: Mapping[str, Any] = response.json()
@@ -241,9 +252,10 @@ def _completion(response: "httpx.Response") -> Completion:
         text = choice["message"].get("content") or ""
         usage = body.get("usage") or {}
         details = usage.get("prompt_tokens_details") or {}
-        return Completion(
+        ended = str(choice.get("finish_reason")).lower()
+        completion = Completion(
             text=well_formed(str(text)),
-            finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
+            finish_reason="length" if ended in CUT else "stop",
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),
             cached_tokens=_count(details.get("cached_tokens")),
@@ -254,6 +266,14 @@ def _completion(response: "httpx.Response") -> Completion:
         raise DeterministicError(
             f"not a chat completion: {_text(response)[:DETAIL]!r}", reason="malformed_answer"
         ) from error
+    if ended in BROKEN_OFF:
+        raise _Later(TransientError(f"the server broke off: {_text(response)[:DETAIL]}"))
+    silent = not completion.text.strip() and ended not in STOPPED | CUT
+    if silent or ended == "content_filter":  # which may also have cut a text short
+        raise DeterministicError(
+            f"no answer, but finish_reason {ended!r:.40}", UNSAID.get(ended, "empty_answer")
+        )
+    return completion
 
 
 def _count(told: float | str | None) -> int:

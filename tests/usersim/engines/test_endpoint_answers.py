@@ -111,3 +111,32 @@ def test_an_answer_that_cannot_be_unpacked_is_asked_for_again():
     with pytest.raises(TransientError, match="DecodingError"):
         ask_over(lambda _: httpx.Response(200, headers=damaged, content=b"no"), pauses, retries=1)
     assert pauses == [1]
+
+
+@pytest.mark.parametrize("finish", ["stop", "eos_token", "STOP"])
+def test_silence_is_leaving_where_the_server_says_that_they_stopped(finish):
+    assert ask_over(answering(("", finish))) == Completion("", "stop")
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "reason"),
+    [
+        ("", "content_filter", "content_filter"),
+        ("half a sen", "content_filter", "content_filter"),
+        (None, "tool_calls", "tool_calls"),
+        (" ", None, "empty_answer"),
+        ("", "some new word", "empty_answer"),
+    ],
+)
+def test_no_other_silence_is_leaving(text, finish, reason):
+    with pytest.raises(DeterministicError) as refused:
+        ask_over(answering((text, finish)))
+    assert refused.value.reason == reason
+
+
+def test_a_reasoner_without_a_word_left_is_cut_and_has_not_left():
+    assert ask_over(answering((None, "length"))) == Completion("", "length")
+
+
+def test_what_the_server_broke_off_is_asked_for_again():
+    assert ask_over(answering(("half a sen", "abort"), "a sentence")).text == "a sentence"
