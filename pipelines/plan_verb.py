@@ -36,12 +36,13 @@ class PlanOptions:
             help="A finished run's folder on such a machine, or an engine's measured speed.",
         ),
     ] = None
-    gpu_hour: Annotated[float | None, typer.Option(help="Price of a GPU's hour.")] = None
+    gpu_hour: Annotated[float | None, typer.Option(min=0, help="Price of a GPU's hour.")] = None
     prompt_price: Annotated[
-        float | None, typer.Option(help="Of a million prompt tokens, where no engines.*.price is.")
+        float | None,
+        typer.Option(min=0, help="Of a million prompt tokens, where no engines.*.price is."),
     ] = None
     completion_price: Annotated[
-        float | None, typer.Option(help="Of a million tokens written, likewise.")
+        float | None, typer.Option(min=0, help="Of a million tokens written, likewise.")
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False

@@ -259,6 +259,7 @@ def test_the_command():
         (["--gpu", "abacus", "--gpus", "1"], "known: a100"),
         (["models.assistant=somebody/enormous"], "how large is"),
         (["--rates", "nowhere"], "no finished run"),
+        (["--prompt-price", "-1"], "value for '--prompt-price'"),
     ],
 )
 def test_what_cannot_be_planned(arguments, says):
