@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from usersim.conditions import IntentWords, profile_of, user_system
+from usersim.encoding import well_formed
 from usersim.errors import InputError
 from usersim.files import fingerprint, read_conversations, read_rows
 
@@ -90,6 +91,8 @@ def _brief(row: Any, where: str) -> Brief:
             raise InputError(f"{where}: unknown key {key!r}; a brief has {', '.join(known)}")
         if value is not None and not isinstance(value, str):
             raise InputError(f"{where}: {key} must be text, not {type(value).__name__}")
+        if value and well_formed(value) != value:
+            raise InputError(f"{where}: {key} holds half of a character, which no file can hold")
     return Brief(**{key: value for key, value in row.items() if value and value.strip()})
 
 

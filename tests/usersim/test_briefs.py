@@ -47,6 +47,7 @@ def test_blanks_say_nothing_and_a_text_may_hold_any_kind_of_line_break(tmp_path)
     [
         ('{"opner": "hi"}', "line 2: unknown key 'opner'; a brief has opener"),
         ('{"opener": 3}', "line 2: opener must be text, not int"),
+        (r'{"opener": "hi \ud83d"}', "line 2: opener holds half of a character"),
         ('["hi"]', "line 2: a brief is an object"),
         ('{"opener": ', "line 2 is not JSON"),
     ],
