@@ -52,9 +52,11 @@ def simulate(
     Writes `run/conversations/part-*.parquet` (each whole or absent), `run/journal/` and
     `run/rejected/simulate.parquet`. Engines given as specs are opened only when there is work, and
     closed. SIGINT or SIGTERM lets the turns in flight finish and stops; a second stops at once.
+    While engines open, either takes effect when they are open.
 
     Raises WorldError when stopped by a signal, a dead engine, too many errors or the disk; the same
-    call resumes. Raises InputError when the folder belongs to another recipe.
+    call resumes (where too many of all conversations failed: once they are put aside, or allowed).
+    Raises InputError when the folder belongs to another recipe.
     """
     return asyncio.run(simulate_async(settings, user, assistant, run, recipe_fingerprint, seed))
 
