@@ -7,7 +7,7 @@ import pytest
 
 from usersim.conversation import Message, Rejection
 from usersim.errors import InputError, WorldError
-from usersim.sources import Draft, file_records, read_source, reading
+from usersim.sources import Draft, json_list, read_source, reading
 
 HELLO = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi. What can I do?"}]
 PLAIN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}]
@@ -116,12 +116,40 @@ class TestBadRows:
         assert [d.id for d in kept] == ["r0_0", "r1_0", "r2_0", "r3_0"]
         assert (tail.id, tail.reason) == ("r4_0", "truncated_json")
 
-    def test_a_list_broken_in_its_middle_keeps_what_is_before(self, tmp_path):
+    @pytest.mark.parametrize("block", [7, 4 << 20])
+    @pytest.mark.parametrize(
+        "broken",
+        ['{"id" ! 1}', '{"id": "b", "conversations": [{"from": "human"', '{"id": "b}', "]"],
+    )
+    def test_a_broken_record_of_a_list_costs_only_itself(
+        self, tmp_path, monkeypatch, block, broken
+    ):
+        monkeypatch.setattr(json_list, "_BLOCK", block)
+        one, other = (json.dumps({"id": name, "conversations": HELLO}) for name in "ac")
+        path = written(tmp_path / "talk.json", f"[{one}, {broken}, {other}, {broken}, {one}]")
+        found = read(path)
+        assert [f.id for f in found if isinstance(f, Draft)] == ["a", "c", "a"]
+        lost = [f for f in found if isinstance(f, Rejection)]
+        assert [r.record for r in lost] == [broken, broken]
+        assert {r.id for r in lost} <= {"b", "talk-1", "talk-3"}
+
+    def test_a_message_of_a_broken_record_is_no_record(self, tmp_path):
+        record = '{"id": "a", "messages": [{"id": 1, "role": "user"}, {"id": 2, "role": "user"}]}'
+        path = written(tmp_path / "talk.json", f"[{record}, {record.replace(':', '!', 1)}]")
+        assert [r.reason for r in read(path)] == ["malformed_message", "not_json"]
+
+    def test_a_broken_end_of_a_list_tells_how_much_was_not_read(self, tmp_path):
         record = json.dumps({"conversations": HELLO})
-        path = written(tmp_path / "talk.json", f'[{record}, {{"id" ! 1}}, {record}]')
-        kept, tail = read(path)
+        kept, tail = read(written(tmp_path / "talk.json", f'[{record}, {{"id" ! 1}}, 7, "b"]'))
         assert isinstance(kept, Draft)
-        assert tail.reason == "not_json"
+        assert (tail.id, tail.reason) == ("talk-1", "not_json")
+        assert "no other record was found behind it (19 characters)" in tail.detail
+
+    def test_the_search_for_a_next_record_is_bounded(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(json_list, "_MAX_SEARCH_CHARS", 10_000)
+        path = written(tmp_path / "talk.json", "[" + '{"id": [' * 50_000)
+        (tail,) = read(path)
+        assert tail.record.startswith('{"id": [{')
 
     def test_a_broken_tail_is_named_by_its_id(self, tmp_path):
         whole = json.dumps([{"id": f"r{n}_0", "conversations": HELLO} for n in range(2)])
@@ -136,7 +164,7 @@ class TestBadRows:
         assert isinstance(second, Draft)
 
     def test_long_lists_are_read_in_blocks(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(file_records, "_BLOCK", 7)
+        monkeypatch.setattr(json_list, "_BLOCK", 7)
         records = [{"id": f"é{n}_0", "conversations": HELLO} for n in range(30)]
         path = written(tmp_path / "talk.json", json.dumps(records, ensure_ascii=False, indent=1))
         assert [d.id for d in read(path)] == [r["id"] for r in records]

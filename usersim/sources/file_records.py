@@ -7,7 +7,6 @@ error.
 import codecs
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,9 @@ from typing import IO
 
 from usersim.errors import InputError
 from usersim.sources.draft import BadRecord, Raw
+from usersim.sources.json_list import list_records
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".json.gz", ".jsonl.gz", ".ndjson.gz")
-_BLOCK = 4 << 20  # bytes read at once
-_MAX_TAIL_CHARS = 1_000_000  # how much of an unreadable tail its rejection keeps
 
 
 def data_files(path: Path) -> list[Path]:
@@ -60,7 +58,7 @@ def raw_records(path: Path) -> Iterator[Raw]:
             if head.startswith(b"PAR1"):
                 yield from _parquet_records(path)
             else:
-                parse = _list_records if head.startswith(b"[") else _line_records
+                parse = list_records if head.startswith(b"[") else _line_records
                 yield from parse(handle, stem_of(path))
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is no whole gzip file ({error}): fetch it again") from error
@@ -107,53 +105,3 @@ def _line_records(handle: IO[bytes], stem: str) -> Iterator[Raw]:
             yield Raw(name, text, BadRecord("not_utf8", str(error)))
         except (ValueError, RecursionError) as error:
             yield Raw(name, text, BadRecord("not_json", str(error)))
-
-
-def _list_records(handle: IO[bytes], stem: str) -> Iterator[Raw]:
-    """The values of one JSON list, however long: only one block and one record are in memory.
-
-    Where the text stops being JSON the rest of the file is one bad record.
-    """
-    # Bytes that are not UTF-8 become lone surrogates, which `_draft` will refuse.
-    decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
-    scan = json.JSONDecoder().raw_decode
-    text = decode(handle.read(_BLOCK)).lstrip().removeprefix("[")
-    position, number, block = 0, 0, _BLOCK
-    while True:
-        try:
-            value, position = scan(text, _skip_separators(text, position))
-        except (ValueError, RecursionError):
-            data = handle.read(block)
-            if not data:
-                break
-            text, position = text[position:] + decode(data), 0
-            block *= 2  # a record longer than a block is not scanned again for every block
-            continue
-        yield Raw(f"{stem}-{number}", value)
-        number, block = number + 1, _BLOCK
-    rest = text[_skip_separators(text, position) :].strip()
-    if rest not in ("]", ""):
-        yield _broken_tail(f"{stem}-{number}", rest)
-
-
-def _skip_separators(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n,":
-        position += 1
-    return position
-
-
-def _broken_tail(name: str, rest: str) -> Raw:
-    """The rest of a list that is no JSON: cut off where it ends, or broken in its middle."""
-    try:
-        json.loads(rest)
-    except json.JSONDecodeError as error:
-        # What stands at the error is nothing, or the beginning of true, false, null or a number.
-        begun = re.fullmatch(r"[a-z]{0,4}|-", rest[error.pos :])
-        cut = begun or error.msg.startswith("Unterminated")
-        reason, detail = "truncated_json" if cut else "not_json", str(error)
-    except RecursionError as error:
-        reason, detail = "not_json", str(error)
-    else:
-        reason, detail = "truncated_json", "the list is not closed"
-    found = re.search(r'"id"\s*:\s*"([^"]+)"', rest[:1000])
-    return Raw(found[1] if found else name, rest[:_MAX_TAIL_CHARS], BadRecord(reason, detail))
