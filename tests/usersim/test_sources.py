@@ -8,6 +8,8 @@ import pytest
 from usersim.conversation import Message, Rejection
 from usersim.errors import InputError, WorldError
 from usersim.sources import Draft, json_list, read_source, reading
+from usersim.sources.columns import ColumnMap
+from usersim.sources.reading import Source, SourceSettings
 
 HELLO = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi. What can I do?"}]
 PLAIN = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi there."}]
@@ -70,6 +72,29 @@ class TestShapes:
         path = written(tmp_path / "talk.jsonl", lines({"conversations": HELLO}))
         (rejected,) = read(path, shape="messages")
         assert rejected.reason == "unknown_shape"
+
+    @pytest.mark.parametrize("indent", [None, 2])
+    def test_a_list_wrapped_in_data(self, tmp_path, indent):
+        records = [{"id": name, "conversations": HELLO} for name in "ab"]
+        path = written(tmp_path / "talk.json", json.dumps({"data": records}, indent=indent))
+        assert [d.id for d in read(path)] == ["a", "b"]
+
+    @pytest.mark.parametrize("times", [1, 3])
+    def test_indented_objects(self, tmp_path, times):
+        one = json.dumps({"messages": PLAIN}, indent=2)
+        found = read(written(tmp_path / "talk.json", "\n".join([one] * times)))
+        assert [d.id for d in found] == [f"talk-{n}" for n in range(times)]
+
+    def test_data_that_is_one_conversation_stays_one(self, tmp_path):
+        columns = ColumnMap(messages="data")
+        path = written(tmp_path / "talk.jsonl", lines({"data": PLAIN}, {"data": PLAIN}))
+        found = list(Source(SourceSettings(source=str(path), columns=columns)))
+        assert [len(d.messages) for d in found] == [2, 2]
+
+    def test_what_is_no_json_tells_what_is_wanted(self, tmp_path):
+        found = read(written(tmp_path / "talk.json", '{\n "messages": [\n'))
+        assert [r.reason for r in found] == ["not_json", "not_json"]
+        assert all("a record a line, or one JSON list" in r.detail for r in found)
 
     def test_byte_order_mark_and_blank_lines(self, tmp_path):
         text = "\ufeff" + lines({"messages": PLAIN}) + "\n\n   \n" + lines({"messages": PLAIN})

@@ -1,4 +1,4 @@
-"""Files to records: Parquet, one JSON list, or JSON lines; packed with gzip or not.
+"""Files to records: Parquet, JSON lines, one JSON list or object; packed with gzip or not.
 
 A record that cannot be read comes with its reason; only a file that cannot be read at all is an
 error.
@@ -11,13 +11,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from usersim.errors import InputError
 from usersim.sources.draft import BadRecord, Raw
 from usersim.sources.json_list import list_records
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+_MAX_OBJECT = 16 << 20  # bytes of a first object that may stand on several lines
 
 
 def data_files(path: Path) -> list[Path]:
@@ -58,8 +59,10 @@ def raw_records(path: Path) -> Iterator[Raw]:
             if head.startswith(b"PAR1"):
                 yield from _parquet_records(path)
             else:
-                parse = list_records if head.startswith(b"[") else _line_records
-                yield from parse(handle, stem_of(path))
+                is_list = head.startswith(b"[") or _spans_lines(handle)
+                parse = list_records if is_list else _line_records
+                for raw in parse(handle, stem_of(path)):
+                    yield from _unpacked(raw) if head.startswith(b"{") else (raw,)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is no whole gzip file ({error}): fetch it again") from error
     except OSError as error:
@@ -104,4 +107,34 @@ def _line_records(handle: IO[bytes], stem: str) -> Iterator[Raw]:
         except UnicodeDecodeError as error:
             yield Raw(name, text, BadRecord("not_utf8", str(error)))
         except (ValueError, RecursionError) as error:
-            yield Raw(name, text, BadRecord("not_json", str(error)))
+            detail = f"{error}; wanted is a record a line, or one JSON list"
+            yield Raw(name, text, BadRecord("not_json", detail))
+
+
+def _spans_lines(handle: IO[bytes]) -> bool:
+    """Whether the file begins with an object of several lines, as an indented one is."""
+    text = handle.read(_MAX_OBJECT).decode("utf-8-sig", "surrogateescape").lstrip()
+    handle.seek(0)
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return "\n" in text[:end]
+
+
+def _unpacked(raw: Raw) -> Iterator[Raw]:
+    """The records in `{"data": [...]}`, which some programs wrap around a list; else the record.
+
+    Objects of plain values alone are the messages of one conversation, and stay together.
+    """
+    is_alone = isinstance(raw.value, dict) and raw.value.keys() == {"data"}
+    inner = raw.value["data"] if is_alone else None
+    if not isinstance(inner, list) or not any(map(_holds_messages, inner)):
+        yield raw
+        return
+    for number, value in enumerate(inner):
+        yield Raw(f"{raw.name}.{number}", value)
+
+
+def _holds_messages(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(v, list | dict) for v in value.values())
