@@ -222,13 +222,14 @@ def fit(
         model = model.float()  # a small step is lost in the rounding of a bf16 weight
     checks = checks if settings.checks else None
     steps = -(-len(rows) // settings.batch_rows)
-    with track("train", total=steps, unit="steps") as bar:
+    last = _last_check(checks)
+    done = int(last.rpartition("-")[2]) if last else 0
+    with track("train", total=steps, unit="steps", done=done) as bar:
         job = Job(rows, chat, settings, seed, checks)
         trainer = make_trainer(model, job, bar)
-        last = _last_check(checks)
         with fast_layers(trainer.model, job):
             trainer.train(resume_from_checkpoint=last)
-    before = rows[: int(last.rpartition("-")[2]) * settings.batch_rows] if last else ()
+    before = rows[: done * settings.batch_rows]
     trained = trainer.model
     if settings.lora_rank:
         # Merged in fp32 and rounded once; an engine serves merged weights at full speed.

@@ -306,7 +306,6 @@ def _reporting(job: Job, bar: Track) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, *others: Any, **kwargs: Any) -> None:
             self.began, self.first = time.monotonic(), state.global_step
-            bar.advance(state.global_step)  # those of an interrupted training count as done
 
         def on_step_end(self, args: Any, state: Any, *others: Any, **kwargs: Any) -> None:
             bar.advance(1)
