@@ -83,7 +83,7 @@ class TestShapes:
     def test_indented_objects(self, tmp_path, times):
         one = json.dumps({"messages": PLAIN}, indent=2)
         found = read(written(tmp_path / "talk.json", "\n".join([one] * times)))
-        assert [d.id for d in found] == [f"talk-{n}" for n in range(times)]
+        assert [d.id.rpartition("-")[0] for d in found] == [f"talk-{n}" for n in range(times)]
 
     def test_data_that_is_one_conversation_stays_one(self, tmp_path):
         columns = ColumnMap(messages="data")
@@ -95,6 +95,13 @@ class TestShapes:
         found = read(written(tmp_path / "talk.json", '{\n "messages": [\n'))
         assert [r.reason for r in found] == ["not_json", "not_json"]
         assert all("a record a line, or one JSON list" in r.detail for r in found)
+
+    def test_a_file_name_that_is_not_utf8(self, tmp_path):
+        written(tmp_path / "talk\udcff.jsonl", lines({"messages": PLAIN}))
+        source = Source(SourceSettings(source=str(tmp_path)))
+        (draft,) = source
+        assert (draft.id.rpartition("-")[0], draft.source) == (r"talk\udcff-0", r"talk\udcff")
+        assert [file.name for file in source.files] == [r"talk\udcff.jsonl"]
 
     def test_byte_order_mark_and_blank_lines(self, tmp_path):
         text = "\ufeff" + lines({"messages": PLAIN}) + "\n\n   \n" + lines({"messages": PLAIN})

@@ -204,7 +204,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("record", "wrong"),
         [
-            ({"id": 1, "messages": None}, "messages is None, wanted is `messages`"),
+            ({"id": 1, "messages": None}, "messages is None, wanted is `messages` with a list"),
             ({"conversation": "talk"}, "conversation is 'talk', wanted is `conversation` with"),
             ({"data": [{"a": 1}]}, "data is [{'a': 1}], wanted is `data` of texts"),
         ],

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from usersim.errors import InputError
-from usersim.sources.draft import BadRecord, Raw
+from usersim.sources.draft import BadRecord, Raw, printable
 from usersim.sources.json_list import list_records
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".json.gz", ".jsonl.gz", ".ndjson.gz")
@@ -40,9 +40,9 @@ def data_files(path: Path) -> list[Path]:
 
 
 def stem_of(path: Path) -> str:
-    """A file's name without the endings that tell its format."""
+    """A file's name, fit to be written, without the endings that tell its format."""
     ending = next((s for s in sorted(_SUFFIXES, key=len) if path.name.endswith(s)), path.suffix)
-    return path.name.removesuffix(ending)
+    return printable(path.name.removesuffix(ending))
 
 
 def raw_records(path: Path) -> Iterator[Raw]:

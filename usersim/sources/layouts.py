@@ -208,12 +208,12 @@ def _of_a_tree(_record: Record) -> Reading:
 
 
 LAYOUTS: dict[Shape, Layout] = {
-    "messages": Layout(_has("messages"), _plain, "`messages`"),
-    "sharegpt": Layout(_has("conversations"), _sharegpt, "`conversations`"),
+    "messages": Layout(_has("messages"), _plain, "`messages` with a list"),
+    "sharegpt": Layout(_has("conversations"), _sharegpt, "`conversations` with a list"),
     "wildchat": Layout(_is_wildchat, _conversation, "`conversation` with `conversation_hash`"),
     "lmsys": Layout(_is_lmsys, _conversation, "`conversation` with `conversation_id`"),
     "oasst": Layout(is_tree, _of_a_tree, "`message_id` with `parent_id`, or `prompt.replies`"),
-    "prism": Layout(_has("conversation_history"), _prism, "`conversation_history`"),
+    "prism": Layout(_has("conversation_history"), _prism, "`conversation_history` with a list"),
     "ultrachat": Layout(_is_ultrachat, _ultrachat, "`data` of texts"),
     "baize": Layout(_is_baize, _baize, "`input` with [|Human|]"),
     "prompt": Layout(_is_prompt, _prompt, "`prompt` with `completion` or `response`"),

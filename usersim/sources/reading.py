@@ -129,7 +129,7 @@ class Source:
             self.files.append(InputFile(origin, number))
         else:
             size = path.stat().st_size
-            self.files.append(InputFile(path.name, number, size, file_hash(path)))
+            self.files.append(InputFile(printable(path.name), number, size, file_hash(path)))
 
     def _read(self, raw: Raw, origin: str) -> Iterator[Draft | Rejection]:
         if not raw.bad and self._is_tree(raw.value):
