@@ -10,13 +10,14 @@ from usersim.errors import InputError
 
 @pytest.fixture
 def folder(tmp_path):
+    project = tmp_path / "project"  # whose parent holds nothing else
     for name, size in {"code.py": 10, "runs/big.bin": 5000, "sub/x.log": 7, "sub/y.py": 3}.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(size))
-    (tmp_path / ".rayignore").write_text("runs/\n")
-    (tmp_path / "sub" / ".gitignore").write_text("*.log\n")
-    return tmp_path
+    (project / ".rayignore").write_text("runs/\n")
+    (project / "sub" / ".gitignore").write_text("*.log\n")
+    return project
 
 
 def test_ignored_files_stay_at_home(folder):
