@@ -1,6 +1,6 @@
 """How near simulating comes to what the engine itself can do.
 
-    python -m benchmarks.simulate                       the whole of it, about an hour
+    python -m benchmarks.simulate                       the whole of it, about two hours
     python -m benchmarks.simulate --part placements     where the two roles run, compared
     python -m benchmarks.simulate --quick               minutes, for a look
     python -m benchmarks.simulate --part efficiency --real --rounds 2      turns as long as they are
