@@ -44,7 +44,7 @@ def specs(work: Work, model: str) -> dict[Role, EngineSpec]:
         model=model,
         max_num_seqs=work.slots,
         context_tokens=work.context,
-        kv_cache_gb=4.0 if work.real else 1.0,
+        kv_cache_gb=4.0,  # so that the cache keeps every history that is still being spoken
     )
     return {
         role: common.model_copy(update={"opens": role, "name": role})
