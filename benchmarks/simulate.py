@@ -1,13 +1,15 @@
 """How near simulating comes to what the engine itself can do.
 
-    python -m benchmarks.simulate                       the whole of it, about two hours
+    python -m benchmarks.simulate                       the whole of it, most of a night
+    python -m benchmarks.simulate --mean 24             the same with short turns, about two hours
     python -m benchmarks.simulate --part placements     where the two roles run, compared
     python -m benchmarks.simulate --quick               minutes, for a look
     python -m benchmarks.simulate --part efficiency --real --rounds 2      turns as long as they are
 
 Everyone makes the same turns of the same lengths on the same engine (`workload`), in interleaved
 repetitions, and is judged by output tokens per CPU-second of the engine's process. `efficiency` is
-ours over the better of two oracles (`contestants`). Medians; one JSON line a part.
+ours over the better of two oracles (`contestants`). Medians; one JSON line a part. With --readings
+FILE it can be made in pieces: each adds its repetitions to what the file has of the same work.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contestants import Arena, Contestant, lock_step, oracle_long, oracle_prompts, ours
@@ -27,8 +30,9 @@ from benchmarks.machine import machine
 from benchmarks.meter import Meter, Reading, watch_steps
 from benchmarks.peers import DISTILABEL, distilabel, peers
 from benchmarks.placements import compare_placements
+from benchmarks.readings import Readings
 from benchmarks.resumed import resumed
-from benchmarks.workload import Work
+from benchmarks.workload import PEOPLE_MEAN, Work
 from usersim.conversation import Role
 from usersim.engines import CPU_GROUP, EngineSpec
 from usersim.engines.vllm_host import gate_of
@@ -53,20 +57,18 @@ def specs(work: Work, model: str) -> dict[Role, EngineSpec]:
 
 
 async def race(
-    arena: Arena, contestants: Mapping[str, Contestant], repeat: int
-) -> dict[str, list[Reading]]:
+    arena: Arena, contestants: Mapping[str, Contestant], repeat: int, readings: Readings
+) -> None:
     """Everybody once a repetition, in turn, each with an empty prefix cache."""
     host = arena.engines["user"].host
-    readings: dict[str, list[Reading]] = {name: [] for name in contestants}
     for number in range(repeat):
         for name, contestant in contestants.items():
             await host.forget()
             meter = Meter(host.pids)
             await contestant(arena)
             reading = meter.read(arena.work.tokens, arena.work.slots)
-            readings[name].append(reading)
+            readings.add(name, reading)
             _say(f"{arena.work.name} [{number + 1}/{repeat}] {_line(name, reading)}")
-    return readings
 
 
 def median(readings: list[Reading]) -> dict[str, float]:
@@ -130,7 +132,9 @@ async def efficiency(options: argparse.Namespace) -> None:
                 A: oracle_prompts,
                 B: oracle_long,
             }
-            readings = await race(arena, core, options.repeat)
+            about = asdict(work) | {"model": options.model, "cpu": machine()["cpu"]}
+            readings = Readings(about, options.readings)
+            await race(arena, core, options.repeat, readings)
             beside: dict[str, Contestant] = {
                 "lock step, in chunks": partial(lock_step, at_once=work.slots),
                 "lock step, all at once": partial(lock_step, at_once=work.conversations),
@@ -143,8 +147,8 @@ async def efficiency(options: argparse.Namespace) -> None:
                 beside["ours, in groups"] = partial(ours, group=CPU_GROUP)
             if os.environ.get(DISTILABEL):
                 beside["distilabel's loop, over HTTP"] = distilabel
-            readings |= await race(arena, beside, options.beside)
-            print(json.dumps(judged(work, readings, bar)), flush=True)
+            await race(arena, beside, options.beside, readings)
+            print(json.dumps(judged(work, readings.of, bar)), flush=True)
     finally:
         for engine in engines.values():
             await engine.close()
@@ -160,10 +164,13 @@ def main() -> None:
     parser.add_argument("--conversations", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--slots", type=int, default=64)
-    parser.add_argument("--mean", type=float, default=24.0, help="mean tokens of a turn")
+    parser.add_argument(
+        "--mean", type=float, default=PEOPLE_MEAN, help="mean tokens of a turn; else as people's"
+    )
     parser.add_argument("--real", action="store_true", help="turns as long as they really are")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--beside", type=int, default=1, help="repetitions of the other ways")
+    parser.add_argument("--readings", type=Path, help="keep them here, and count what is here")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--placement", default="", help="only placements whose name holds this")
     parser.add_argument("--quick", action="store_true", help="48 x 2 on 16, mean 12, twice")

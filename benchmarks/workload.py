@@ -1,11 +1,11 @@
 """The work that every contestant does: the same conversations, turn lengths prescribed.
 
-How long each turn is, is a draw from the lognormal distribution of real people's turns, scaled to
-a mean that a CPU can finish (or, as `real`, from those of people and of the answers they got, as
-they are), and a function of the turn's sampling seed and its place in the conversation: of the
-plan, not of who schedules it. Every turn runs to its length exactly (`min_tokens = max_tokens`).
-What a model says under such a rule is noise, so the orchestration gets a unique word in place of
-each turn's text, which its guards leave in peace, while prompts are made of what was really said.
+How long each turn is, is a draw from the lognormal distribution of real people's turns (scaled to
+another mean, or as `real` from that of the answers they got where an assistant speaks), and a
+function of the turn's sampling seed and its place in the conversation: of the plan, not of who
+schedules it. Every turn runs to its length exactly (`min_tokens = max_tokens`). What a model says
+under such a rule is noise, so the orchestration gets a unique word in place of each turn's text,
+which its guards leave in peace, while prompts are made of what was really said.
 """
 
 import json
@@ -24,11 +24,11 @@ from usersim.engine import Completion, Engine, Sampling
 from usersim.files import read_conversations
 from usersim.plan import Agenda, Plan, SimulateSettings
 
-SIGMA = 1.44
-"""Standard deviation of the logarithm of a turn's length in tokens: 6,240 turns of 1,000 people of
-the embedded data, median 17, mean 94 (`python -m benchmarks.workload PEOPLE.parquet`). The answers
-they got are longer and more alike: median 276, mean 310, 1.02."""
-REAL = ((94.0, SIGMA), (310.0, 1.02))
+PEOPLE_MEAN, SIGMA = 94.0, 1.44
+"""Mean length of a turn in tokens, and the standard deviation of its logarithm: 6,240 turns of
+1,000 people of the embedded data, median 17 (`python -m benchmarks.workload PEOPLE.parquet`). The
+answers they got are longer and more alike: median 276, mean 310, 1.02."""
+REAL = ((PEOPLE_MEAN, SIGMA), (310.0, 1.02))
 """Mean and sigma of people's turns, and of the answers."""
 LONGEST = 6.0
 """No turn is longer than so many times the mean: a context has an end."""
@@ -48,7 +48,7 @@ class Work:
     conversations: int = 256
     rounds: int = 4
     slots: int = 64
-    mean: float = 24.0
+    mean: float = PEOPLE_MEAN
     seed: int = 7
     real: bool = False
     """Lengths as they are, of people and of answers; `mean` says nothing then."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from benchmarks.contestants import Arena, lock_step, oracle_long, oracle_prompts, ours
 from benchmarks.meter import Reading
+from benchmarks.readings import Readings
 from benchmarks.simulate import OURS, A, B, judged, median, race
 from benchmarks.workload import Work
 from usersim.engines.gate import Gate
@@ -43,7 +44,9 @@ def test_everybody_runs_in_turn_on_an_empty_cache():
     arena = Arena({role: Logged(host) for role in ("user", "assistant")}, WORK)
     core = {OURS: partial(ours, group=1), A: oracle_prompts, B: oracle_long,
             "all": partial(lock_step, at_once=6)}  # fmt: skip
-    readings = asyncio.run(race(arena, core, repeat=2))
+    found = Readings({})
+    asyncio.run(race(arena, core, 2, found))
+    readings = found.of
     assert {name: len(found) for name, found in readings.items()} == dict.fromkeys(core, 2)
     turns, runs = 6 * 2 * 2, "".join("|" if x == "forget" else "t" for x in host.log).split("|")[1:]
     assert [len(run) for run in runs] == [turns, turns, 6, turns] * 2
