@@ -183,7 +183,7 @@ class Recipe(Settings):
 
     def fingerprint(self) -> str:
         """16 hex digits that change with anything that decides what comes out."""
-        table = without(self.to_table(), {key for stage in STAGES for key in stage.pace})
+        table = without(self._unplaced(), {key for stage in STAGES for key in stage.pace})
         return fingerprint({key: table[key] for key in table if key not in UNPRINTED})
 
     def stage_fingerprint(self, stage: Stage) -> str:
@@ -194,8 +194,15 @@ class Recipe(Settings):
         """The same without how many: what the records' ids are made of, so that a run can grow."""
         return self._printed(stage, (*stage.pace, *stage.amount))
 
+    def _unplaced(self) -> dict[str, Any]:
+        """The recipe as if no server were anywhere: one that moves is the same."""
+        table = self.to_table()
+        for key in MOVES:
+            _put(table, key, "")
+        return table
+
     def _printed(self, stage: Stage, left_out: Iterable[str]) -> str:
-        table = without(self.to_table(), left_out)
+        table = without(self._unplaced(), left_out)
         return fingerprint(
             {
                 "stage": stage.name,
@@ -207,6 +214,7 @@ class Recipe(Settings):
         )
 
 
+MOVES = ("engines.user.url", "engines.assistant.url")
 UNPRINTED = ("name", "stages", "expected_seconds", "gate")  # they do not change what a stage makes
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pipelines.inputs import Contents, changed, identified, inputs_of
 from pipelines.machine import machine, versions
 from pipelines.nested import differences, part_of
-from pipelines.recipe import UNPRINTED, Recipe, read_yaml
+from pipelines.recipe import MOVES, UNPRINTED, Recipe, read_yaml
 from pipelines.stage_table import STAGES, Stage, downstream, stage_named
 from usersim.errors import InputError, WorldError
 from usersim.files import file_hash, fingerprint, read_json, write_json, write_text
@@ -272,7 +272,7 @@ class RunFolder:
 def _is_free(difference: str) -> bool:
     """Whether a line of `differences` tells of a key that may change at any time."""
     key = difference.partition(":")[0]
-    free = {*UNPRINTED, *(key for stage in STAGES for key in stage.pace)}
+    free = {*UNPRINTED, *MOVES, *(key for stage in STAGES for key in stage.pace)}
     return any(key == name or key.startswith(f"{name}.") for name in free)
 
 

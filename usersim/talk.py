@@ -24,8 +24,8 @@ TEMPLATE_TOKENS = 24
 
 EXHAUSTED = "transient_exhausted"
 """The reason of a conversation that ended because a transient error stayed."""
-NOT_AUTHORIZED = "not_authorized"
-"""The reason of an error that says nothing of a conversation: a missing, wrong or expired key."""
+NOBODY_LET_IN = {"not_authorized", "not_paid", "not_found", "redirected"}
+"""Reasons of errors that say nothing of a conversation: of the key, the account or the address."""
 
 
 class Drained(Exception):
@@ -149,7 +149,7 @@ class Simulator:
             stop = "repetition" if none.reason == "parroting" else "bad_turn"
             return talk.ending(stop, none.reason, str(none))
         except DeterministicError as error:
-            if error.reason == NOT_AUTHORIZED:
+            if error.reason in NOBODY_LET_IN:
                 raise EngineUseless(str(error)) from error
             stop = "token_budget" if error.reason == "context_full" else "error"
             return talk.ending(stop, error.reason, str(error))

@@ -157,6 +157,7 @@ def test_the_command_grows_a_run(tmp_path):
         "simulate.transient_retries=9",
         "engines.user.replicas=2",
         "engines.assistant.timeout_s=9",
+        "engines.assistant.url=http://elsewhere:8000/v1",
         "name=other",
     ],
 )

@@ -12,7 +12,12 @@ from usersim.files import read_conversations, read_rows
 from usersim.journal import Ending
 from usersim.simulate import SimulateSettings, simulate
 
-NO_KEY = DeterministicError("401: the key has expired", "not_authorized")
+LOCKED = [
+    ("the key has expired", "not_authorized"),
+    ("insufficient balance", "not_paid"),
+    ("no such model", "not_found"),
+    ("moved", "redirected"),
+]
 
 
 def hold(run, assistant, **changed):
@@ -85,10 +90,10 @@ def test_errors_after_a_whole_round_count_too(tmp_path):
     assert [c.stop_reason for c in published] == ["error"] * 10
 
 
-@pytest.mark.parametrize("after", [0, 7, 30])
-def test_a_key_that_is_refused_is_no_conversations_fault(tmp_path, after):
-    locked = failing(talkative(), NO_KEY, after=after)
-    with pytest.raises(WorldError, match=r"the key has expired; \d+ of 30 .* resumes") as caught:
+@pytest.mark.parametrize(("after", "told"), zip([0, 7, 30, 30], LOCKED, strict=True))
+def test_a_server_that_lets_nobody_in_is_no_conversations_fault(tmp_path, after, told):
+    locked = failing(talkative(), DeterministicError(*told), after=after)
+    with pytest.raises(WorldError, match=rf"{told[0]}; \d+ of 30 .* resumes") as caught:
         hold(tmp_path, locked)
     assert "retry" not in str(caught.value)  # nothing was spoiled
     figures = hold(tmp_path, talkative())

@@ -40,6 +40,15 @@ BROKEN_OFF = {"abort", "error", "insufficient_system_resource"}
 UNSAID = {"content_filter": "content_filter", "tool_calls": "tool_calls", "tool_use": "tool_calls"}
 """Reasons to count by, of answers that hold nothing."""
 
+NOT_FOR_THE_WORDS = {
+    HTTPStatus.UNAUTHORIZED: "not_authorized",
+    HTTPStatus.PAYMENT_REQUIRED: "not_paid",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "not_found",
+}
+"""Refusals of the key, the account, the address or the model's name, whatever was asked."""
+
+NO_KEY = "key_variable (not set in the recipe)"
 MOST_TOKENS = 2**31  # a count beyond is no count, and no database's integer
 DETAIL = 300  # characters of a server's refusal that are worth showing
 
@@ -87,7 +96,8 @@ class EndpointEngine:
             )
         client = httpx.AsyncClient(
             headers=_authorization(spec.key_variable),
-            timeout=spec.timeout_s,
+            # Who does not even take the call is known before a slow answer is given up.
+            timeout=httpx.Timeout(spec.timeout_s, connect=spec.timeout_s / 2),
             verify=spec.url.startswith("https://"),  # loading certificates takes a while
             limits=httpx.Limits(max_connections=spec.max_num_seqs),
         )
@@ -107,9 +117,10 @@ class EndpointEngine:
         """The next turn, by the server.
 
         Raises TransientError when the tries are used up, EngineDead when nothing answers at the
-        URL, DeterministicError for a refusal (`context_full`, `not_authorized`, `forbidden`,
-        `engine_refused`) or an answer that is not a chat completion (`malformed_answer`) or holds
-        nothing (`content_filter`, `tool_calls`, `empty_answer`).
+        URL, DeterministicError for a refusal (`context_full`, `not_authorized`, `not_paid`,
+        `not_found`, `redirected`, `forbidden`, `engine_refused`) or an answer that is not a chat
+        completion (`malformed_answer`) or holds nothing (`content_filter`, `tool_calls`,
+        `empty_answer`).
         """
         body = self._body(messages, sampling)
         tries = 0
@@ -143,7 +154,8 @@ class EndpointEngine:
 
         url = self._spec.url.rstrip("/") + "/chat/completions"
         try:
-            response = await self._client.post(url, json=body)
+            async with asyncio.timeout(self._spec.timeout_s):  # httpx limits each read by itself
+                response = await self._client.post(url, json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise _Later(
                 EngineDead(
@@ -151,7 +163,7 @@ class EndpointEngine:
                     " `url` in the recipe"
                 )
             ) from error
-        except httpx.TimeoutException as error:
+        except (TimeoutError, httpx.TimeoutException) as error:
             message = f"no answer within {self._spec.timeout_s:g} s from {self._spec.url}"
             raise _Later(TransientError(message)) from error
         except httpx.RequestError as error:  # a body that cannot be decompressed is one, too
@@ -166,11 +178,15 @@ class EndpointEngine:
         if status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             asked_s = _seconds(response.headers.get("retry-after"))
             return _Later(TransientError(what), asked_s, no_room=status in NO_ROOM)
+        if response.has_redirect_location:
+            moved = f"{what} (moved to {response.headers['location'][:DETAIL]}: mend `url`)"
+            return DeterministicError(moved, "redirected")
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            name = self._spec.key_variable or "key_variable (not set in the recipe)"
-            # 403 may also be a verdict on what was said: a conversation's fault, not the key's.
-            reason = "forbidden" if status == HTTPStatus.FORBIDDEN else "not_authorized"
-            return DeterministicError(f"{what}; the key comes from {name}", reason)
+            what += f"; the key comes from {self._spec.key_variable or NO_KEY}"
+        if status in NOT_FOR_THE_WORDS:
+            return DeterministicError(what, NOT_FOR_THE_WORDS[HTTPStatus(status)])
+        if status == HTTPStatus.FORBIDDEN:  # may be a verdict on what was said, not on the key
+            return DeterministicError(what, "forbidden")
         full = any(sign in text.lower() for sign in CONTEXT_FULL)
         return DeterministicError(what, "context_full" if full else "engine_refused")
 
@@ -250,11 +266,13 @@ def _completion(response: "httpx.Response") -> Completion:
         body: Mapping[str, Any] = response.json()
         choice = body["choices"][0]
         text = choice["message"].get("content") or ""
+        if not isinstance(text, str):
+            raise TypeError("parts of a message")
         usage = body.get("usage") or {}
         details = usage.get("prompt_tokens_details") or {}
         ended = str(choice.get("finish_reason")).lower()
         completion = Completion(
-            text=well_formed(str(text)),
+            text=well_formed(text),
             finish_reason="length" if ended in CUT else "stop",
             prompt_tokens=_count(usage.get("prompt_tokens")),
             completion_tokens=_count(usage.get("completion_tokens")),

@@ -33,6 +33,15 @@ def answering(*choices):
     return handed
 
 
+class Dripping(httpx.AsyncByteStream):
+    """A body that always goes on, as of servers that keep a connection alive by blank lines."""
+
+    async def __aiter__(self):
+        while True:
+            yield b"\n"
+            await asyncio.sleep(0)
+
+
 def ask_over(handed, pauses=None, **changed):
     """Complete once over a transport that is a function of the request."""
 
@@ -44,7 +53,7 @@ def ask_over(handed, pauses=None, **changed):
         client = httpx.AsyncClient(transport=httpx.MockTransport(handed))
         engine = EndpointEngine(spec(**changed), client, pause)
         try:
-            return await engine.complete(HELLO, Sampling())
+            return await asyncio.wait_for(engine.complete(HELLO, Sampling()), timeout=30)
         finally:
             await engine.close()
 
@@ -140,3 +149,22 @@ def test_a_reasoner_without_a_word_left_is_cut_and_has_not_left():
 
 def test_what_the_server_broke_off_is_asked_for_again():
     assert ask_over(answering(("half a sen", "abort"), "a sentence")).text == "a sentence"
+
+
+def test_an_answer_that_drips_in_for_ever_is_given_up():
+    with pytest.raises(TransientError, match=r"no answer within 0\.05 s"):
+        ask_over(lambda _: httpx.Response(200, stream=Dripping()), timeout_s=0.05, retries=1)
+
+
+@pytest.mark.parametrize("content", [[{"type": "text", "text": "hi"}], {"text": "hi"}, 7])
+def test_what_is_no_text_is_not_written_down_as_python_shows_it(content):
+    with pytest.raises(DeterministicError) as refused:
+        ask_over(answering(content))
+    assert refused.value.reason == "malformed_answer"
+
+
+def test_a_server_that_has_moved_says_where_to():
+    moved = httpx.Response(308, headers={"location": "https://model/v1/chat/completions"})
+    with pytest.raises(DeterministicError, match=r"answered 308.*moved to https://model/v1") as to:
+        ask_over(lambda _: moved)
+    assert to.value.reason == "redirected"
