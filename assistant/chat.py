@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from usersim.chat_format import ChatFormat, load_tokenizer
@@ -11,6 +10,7 @@ from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.conversation import Message, Role
 from usersim.engine import Engine, Sampling
 from usersim.engines import EngineSpec, open_engine
+from usersim.leaving import EndBias, bias_after, learned_bias
 from usersim.plan import FORBID_END
 
 LEAVE = ("/quit", "/exit")
@@ -29,17 +29,16 @@ def chat(
     """
     write = write or _show
     opens: Role = "assistant"
-    bias = 0.0
+    bias: EndBias = 0.0
     if engine is None:
         checkpoint = resolve_checkpoint(model)
         opens = ChatFormat.of(load_tokenizer(checkpoint)).opens
-        bias = float(about_checkpoint(checkpoint).get("end_bias", 0.0))
+        bias = learned_bias(about_checkpoint(checkpoint))
         write(f"opening {checkpoint.name} (half a minute)")
         engine = open_engine(EngineSpec(kind="vllm", model=str(checkpoint), max_num_seqs=1))
     else:
         opens = getattr(engine, "opens", "assistant")
-    sampling = Sampling(max_tokens=256, temperature=0.8, top_p=0.9, end_bias=bias)
-    asyncio.run(_talk(engine, opens, sampling, read, write))
+    asyncio.run(_talk(engine, opens, bias, read, write))
 
 
 def _show(line: str) -> None:
@@ -50,7 +49,7 @@ def _show(line: str) -> None:
 async def _talk(
     engine: Engine,
     opens: Role,
-    sampling: Sampling,
+    bias: EndBias,
     read: Callable[[str], str],
     write: Callable[[str], None],
 ) -> None:
@@ -62,8 +61,9 @@ async def _talk(
         while True:
             if speaker == opens:
                 # Nobody leaves before saying anything.
-                drawn = sampling if messages else replace(sampling, end_bias=FORBID_END)
-                text = (await engine.complete(messages, drawn)).text.strip()
+                leaving = bias_after(len(messages) // 2, bias) if messages else FORBID_END
+                sampling = Sampling(max_tokens=256, temperature=0.8, top_p=0.9, end_bias=leaving)
+                text = (await engine.complete(messages, sampling)).text.strip()
                 write(f"{speaker}> {text}" if text else f"({speaker} has left)")
             else:
                 text = _typed(person, read)

@@ -24,7 +24,8 @@ from pipelines.stage_process import QUIET, TRAINING_MEMORY
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.checkpoints import resolve_checkpoint
 from usersim.conditions import Teller
-from usersim.perplexity import calibrating_bias, end_table, leaving_rates, perplexity, score_rows
+from usersim.leaving import calibrating_bias, end_table, leaving_rates
+from usersim.perplexity import perplexity, score_rows
 from usersim.ranks import train_model
 from usersim.sft import FitSettings, draw_rows, load_model, save_checkpoint, windows
 from usersim.train import TrainSettings, perplexity_change, pick, read_people

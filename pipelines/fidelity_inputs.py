@@ -24,6 +24,7 @@ from usersim.fidelity.reference import (
 )
 from usersim.fidelity.roles import confusion_of_attempts
 from usersim.files import read_conversations, read_json
+from usersim.leaving import EndBias, learned_bias
 from usersim.plan import Agenda
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ class UserModel:
         return Context(view=self.recipe.train_user.view)
 
     @property
-    def end_bias(self) -> float:
+    def end_bias(self) -> EndBias:
         """What is added to its logit of leaving."""
-        return float(self.about.get("end_bias", 0.0))
+        return learned_bias(self.about)
 
     @property
     def conditions(self) -> list[str]:

@@ -15,6 +15,7 @@ from pipelines.run_folder import RunFolder
 from pipelines.stage_table import Stage, stage_named
 from usersim.checkpoints import EMBEDDED, about_checkpoint, resolve_checkpoint
 from usersim.errors import InputError
+from usersim.leaving import learned_bias, sum_of
 
 if TYPE_CHECKING:
     from pipelines.curate import Curation
@@ -190,8 +191,8 @@ def calibrated(settings: "SimulateSettings", user: "EngineSpec") -> "SimulateSet
     named = user.adapter or user.model
     folder = Path(named)
     about = about_checkpoint(folder if folder.is_dir() else resolve_checkpoint(named))
-    bias = float(about.get("end_bias", 0.0))
-    return settings.model_copy(update={"end_bias": settings.end_bias + bias})
+    bias = sum_of(settings.end_bias, learned_bias(about))
+    return settings.model_copy(update={"end_bias": bias})
 
 
 _STATEMENTS = ("contamination", "memorisation", "mended")

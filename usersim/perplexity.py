@@ -1,12 +1,10 @@
 """Held-out likelihood: how surprised a model is by what people (or assistants) really wrote."""
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from usersim.conversation import Conversation
 from usersim.progress import track
 from usersim.rows import Row
 
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
     import torch
 
 BOOTSTRAP_DRAWS = 2_000
-POOLED_ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,61 +155,4 @@ def perplexity_table(scores: Sequence[TargetScore]) -> dict[str, Any]:
         "high": round(math.exp(nll.high), 3),
         "first": perplexity(scores, lambda s: s.turn == 0),
         "later": perplexity(scores, lambda s: s.turn > 0),
-    }
-
-
-def leaving_rates(conversations: Iterable[Conversation]) -> dict[int, float]:
-    """Of those who had k rounds, the share that left then; from 9 rounds on pooled under 9.
-
-    Conversations that were cut off count as staying for as long as they are known to have.
-    """
-    reached, left = Counter[int](), Counter[int]()
-    for conversation in conversations:
-        ended = conversation.stop_reason == "user_ended"
-        last = conversation.num_rounds
-        for rounds in range(1, last + (1 if ended else 0)):
-            reached[min(rounds, POOLED_ROUNDS)] += 1
-        if ended:
-            left[min(last, POOLED_ROUNDS)] += 1
-    return {rounds: left[rounds] / number for rounds, number in sorted(reached.items())}
-
-
-def calibrating_bias(scores: Iterable[TargetScore], rates: Mapping[int, float]) -> float:
-    """What to add to the end token's logit so that people's rates of leaving come out.
-
-    Over the decisions in `scores` after the first answer, at whose rounds `rates` says how many
-    leave; 0.0 where there is nothing to learn from. By bisection: the mean of
-    p e^b / (1 - p + p e^b) rises with b.
-    """
-    decisions = [s for s in scores if s.turn > 0]
-    wanted = sum(rates.get(min(s.turn // 2, POOLED_ROUNDS), 0.0) for s in decisions)
-    if not 0 < wanted < len(decisions):
-        return 0.0
-    low, high = -20.0, 20.0
-    for _ in range(40):
-        bias = (low + high) / 2
-        leaving = sum(biased(s.end_probability, bias) for s in decisions)
-        low, high = (bias, high) if leaving < wanted else (low, bias)
-    return round((low + high) / 2, 3)
-
-
-def biased(probability: float, bias: float) -> float:
-    """A probability after `bias` was added to its logit."""
-    odds = probability * math.exp(bias)
-    return odds / (1 - probability + odds)
-
-
-def end_table(scores: Sequence[TargetScore], bias: float = 0.0) -> dict[str, Any]:
-    """How the learned end, biased, compares with what people did after the first answer."""
-    decisions = [s for s in scores if s.turn > 0]
-    ends = [biased(s.end_probability, bias) for s in decisions if s.is_end]
-    goes_on = [biased(s.end_probability, bias) for s in decisions if not s.is_end]
-    if not ends or not goes_on:
-        return {"decisions": len(decisions)}
-    return {
-        "decisions": len(decisions),
-        "true_rate": round(len(ends) / len(decisions), 4),
-        "mean_probability": round((sum(ends) + sum(goes_on)) / len(decisions), 4),
-        "mean_where_people_left": round(sum(ends) / len(ends), 4),
-        "mean_where_people_stayed": round(sum(goes_on) / len(goes_on), 4),
     }

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from usersim.briefs import FREE, Brief, Given, briefs_of_people, read_briefs
 from usersim.engine import Sampling
+from usersim.leaving import EndBias
 from usersim.personas.cast import CastSettings, cast_of
 from usersim.settings import Settings
 
@@ -73,8 +74,10 @@ class SimulateSettings(Settings):
         " it (stage learn_likeness); 1: a turn is taken as it is drawn",
     )
     likeness: str = Field("", description="file of a learned likeness; empty: the run's own")
-    end_bias: float = Field(
-        0.0, description="added to the logit of leaving: above 0 shorter, below 0 longer talks"
+    end_bias: EndBias = Field(
+        0.0,
+        description="added to the logit of leaving: above 0 shorter, below 0 longer talks; a list:"
+        " after one round, after two, ..., the last one also after more",
     )
     assistant_system: str = Field(
         # With it a 135M assistant is cut at 192 tokens in 23 % of its answers, without in 56 %.

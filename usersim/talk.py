@@ -12,6 +12,7 @@ from usersim.engine import Completion, Engine, Sampling, all_or_none
 from usersim.errors import DeterministicError, EngineUseless, TransientError
 from usersim.guards import is_foreign, loop_among, refuse_turn
 from usersim.journal import Attempt, Ending, Journal
+from usersim.leaving import bias_after
 from usersim.openers import Offers
 from usersim.outcome import LEFT, PASSED_OVER, message_of
 from usersim.plan import FORBID_END, Plan, SimulateSettings
@@ -178,7 +179,7 @@ class Simulator:
             return
         settings = self.settings
         may_leave = talk.rounds >= settings.min_rounds
-        bias = settings.end_bias if may_leave else FORBID_END
+        bias = bias_after(talk.rounds, settings.end_bias) if may_leave else FORBID_END
         limit = settings.turn_attempts if talk.turns else settings.opener_attempts
 
         def judge(candidate: int, completion: Completion) -> str | None:

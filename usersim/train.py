@@ -13,11 +13,9 @@ from usersim.engines import EngineSpec
 from usersim.errors import InputError
 from usersim.files import fingerprint, read_conversations
 from usersim.intents import read_intents, write_intents
+from usersim.leaving import calibrating_bias, end_table, leaving_rates
 from usersim.perplexity import (
     TargetScore,
-    calibrating_bias,
-    end_table,
-    leaving_rates,
     nll_difference,
     perplexity,
     perplexity_table,

@@ -111,8 +111,10 @@ def test_the_decision_to_leave_is_biased_as_training_measured(tmp_path, recipe, 
     assert calibrated(settings, own) == settings
     write_json(tmp_path / "realchat.json", {"opens": "user", "end_bias": -0.75})
     assert calibrated(settings, own).end_bias == -0.25
+    write_json(tmp_path / "realchat.json", {"opens": "user", "end_bias": [0.5, -0.75]})
+    assert calibrated(settings, own).end_bias == (1.0, -0.25)
     monkeypatch.setattr(stages, "resolve_checkpoint", lambda name: tmp_path)
-    assert calibrated(settings, EngineSpec(model="somebody/usergpt")).end_bias == -0.25
+    assert calibrated(settings, EngineSpec(model="somebody/usergpt")).end_bias == (1.0, -0.25)
     behind = EngineSpec(kind="endpoint", model="somebody/usergpt", url="http://localhost:1/v1")
     assert calibrated(settings, behind) == settings
 

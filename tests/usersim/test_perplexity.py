@@ -5,13 +5,8 @@ import math
 import pytest
 import torch
 
-from usersim.conversation import Conversation, Message
 from usersim.perplexity import (
     TargetScore,
-    biased,
-    calibrating_bias,
-    end_table,
-    leaving_rates,
     mean_nll,
     nll_difference,
     perplexity_table,
@@ -79,38 +74,3 @@ def test_a_paired_difference_is_tighter_than_the_two_means():
 def test_decisions_to_leave_do_not_count_as_turns():
     scores = [score("a", 20.0), score("a", 5.0, tokens=1, turn=2, is_end=True)]
     assert mean_nll(scores).mean == pytest.approx(2.0)
-
-
-def test_the_end_table_compares_rates_after_the_first_answer():
-    scores = [score("a", 1.0, turn=0, end=0.9)]
-    scores += [score("a", 1.0, turn=2, end=0.2), score("a", 1.0, turn=4, end=0.6, is_end=True)]
-    table = end_table(scores)
-    assert (table["decisions"], table["true_rate"]) == (2, 0.5)
-    assert table["mean_probability"] == pytest.approx(0.4)
-
-
-def talk(rounds, stop_reason="user_ended"):
-    turns = [Message("user", "q"), Message("assistant", "a")] * rounds
-    return Conversation(id="x", messages=tuple(turns), stop_reason=stop_reason)
-
-
-def test_leaving_rates_count_who_left_of_those_who_were_still_there():
-    people = [talk(1), talk(2), talk(2), talk(12), talk(3, "cut")]
-    rates = leaving_rates(people)
-    assert rates[1] == pytest.approx(1 / 5)
-    assert rates[2] == pytest.approx(2 / 4)
-    assert rates[3] == 0, "one went on, and of the one cut off after three rounds nothing is known"
-    assert rates[9] == pytest.approx(1 / 4), "rounds 9 to 12 are pooled"
-
-
-def test_the_calibrating_bias_brings_the_mean_probability_to_peoples_rates():
-    scores = [score("a", 1.0, turn=2, end=p) for p in (0.3, 0.5, 0.7, 0.4)]
-    scores += [score("b", 1.0, turn=0, end=0.99)]
-    bias = calibrating_bias(scores, {1: 0.25})
-    mean = sum(biased(p, bias) for p in (0.3, 0.5, 0.7, 0.4)) / 4
-    assert mean == pytest.approx(0.25, abs=1e-3)
-
-
-def test_without_both_outcomes_nothing_is_calibrated():
-    assert calibrating_bias([score("a", 1.0, turn=2)], {1: 0.0}) == 0.0
-    assert calibrating_bias([], {1: 0.5}) == 0.0

@@ -144,8 +144,9 @@ def test_leaving_is_forbidden_then_biased(tmp_path):
         biases.append(sampling.end_bias)
         return LINES[len(messages) // 2] if len(messages) < 6 else ""
 
-    hold(tmp_path, ScriptedEngine(script), conversations=1, min_rounds=2, end_bias=1.5)
-    assert biases == [FORBID_END, FORBID_END, 1.5, 1.5]
+    own = {"conversations": 1, "min_rounds": 2, "end_bias": (9.0, 1.5, 0.5)}
+    hold(tmp_path, ScriptedEngine(script), **own)
+    assert biases == [FORBID_END, FORBID_END, 1.5, 0.5]
 
 
 def test_stops_at_max_rounds(tmp_path):

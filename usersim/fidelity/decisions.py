@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from usersim.conversation import Conversation
 from usersim.fidelity.persons import Person
-from usersim.perplexity import POOLED_ROUNDS, TargetScore, biased
+from usersim.leaving import POOLED_ROUNDS, EndBias, bias_after, biased
+from usersim.perplexity import TargetScore
 from usersim.phrases import is_farewell
 from usersim.surface import word_count
 
@@ -55,13 +56,16 @@ class Decisions:
             tuple((row[1], row[2]) for row in rows),
         )
 
-    def probabilities(self, scores: Sequence[TargetScore], bias: float) -> "Floats":
+    def probabilities(self, scores: Sequence[TargetScore], bias: EndBias) -> "Floats":
         """What a model gave for each decision, its bias added; NaN where it was not asked."""
         import numpy as np
 
         told = {(s.conversation_id, s.turn): s.end_probability for s in scores}
-        found = [told.get(key) for key in self.keys]
-        return np.array([np.nan if p is None else biased(p, bias) for p in found], dtype=float)
+        found = [
+            biased(told[key], bias_after(int(rounds), bias)) if key in told else np.nan
+            for key, rounds in zip(self.keys, self.rounds, strict=True)
+        ]
+        return np.array(found, dtype=float)
 
     def only(self, kept: Any) -> "Decisions":
         """Those at which `kept` is true."""

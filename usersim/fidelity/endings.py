@@ -13,7 +13,8 @@ from usersim.fidelity.decisions import Decisions, logistic, rates_of_others
 from usersim.fidelity.designs import Design, Summary, sums_of
 from usersim.fidelity.intervals import estimate, ratios, rounded
 from usersim.fidelity.persons import Person, shuffled
-from usersim.perplexity import POOLED_ROUNDS, TargetScore
+from usersim.leaving import POOLED_ROUNDS, EndBias
+from usersim.perplexity import TargetScore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,7 @@ DEFINITIONS = {
 def ending_figures(
     real: Sequence[Person],
     scores: Mapping[str, Sequence[TargetScore]],
-    bias: Mapping[str, float],
+    bias: Mapping[str, EndBias],
 ) -> dict[str, Any]:
     """How the models' decisions to leave compare with what people did; JSON-able.
 

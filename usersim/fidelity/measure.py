@@ -23,6 +23,7 @@ from usersim.fidelity.rounds import rounds_figures
 from usersim.fidelity.summary import summary_rows
 from usersim.fidelity.two_sample import TwoSampleSettings, two_sample
 from usersim.fidelity.variety import variety_figures
+from usersim.leaving import EndBias
 from usersim.perplexity import TargetScore
 from usersim.progress import track
 from usersim.settings import Settings
@@ -54,7 +55,7 @@ class Material:
     """Simulated by the baseline: untrained weights, instructed to act as a user."""
     scores: Mapping[str, Sequence[TargetScore]] = field(default_factory=dict)
     """What models made of real people's turns: `user_model`, `prompted`, `with_profile`, ..."""
-    bias: Mapping[str, float] = field(default_factory=dict)
+    bias: Mapping[str, EndBias] = field(default_factory=dict)
     """Of each model what is added to the logit of leaving."""
     briefs: Mapping[str, Brief] = field(default_factory=dict)
     """What simulated conversations were told, by id."""
