@@ -41,6 +41,8 @@ def _of_the_world(error: BaseException) -> str | None:
         return "nobody reads the output any more"
     if isinstance(error, PermissionError):
         return f"not allowed to touch {error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return f"{error.filename} is on a disk that can only be read; name another folder"
     if isinstance(error, OSError) and error.errno in FULL:
         return "the disk is full; free some space and run the same command again"
     return None

@@ -33,6 +33,7 @@ from usersim.faults import fault_point
 JOURNAL_VERSION = 1
 SYNC_S = 1.0  # what a power cut may take; a sync costs milliseconds, a turn takes seconds
 LOCK_WAIT_S = 30.0  # a commit elsewhere may take as long as a slow shared disk does
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SHARED_LINGER_S = 0.02  # some synced commits a second do; a turn takes seconds
 
 
@@ -102,7 +103,8 @@ class Journal:
 
     `shared` is for a folder that several machines see.
 
-    Raises InputError when the file belongs to another run, WorldError when the disk refuses.
+    Raises InputError when the file belongs to another run or is damaged, WorldError when the disk
+    refuses.
     """
 
     _sync_due: asyncio.TimerHandle | None = None
@@ -172,15 +174,17 @@ class Journal:
         names = ", ".join(f.name for f in fields(Attempt))
         order = "ORDER BY conversation, position, attempt"
         found = f"SELECT {names} FROM attempt {where} {order}"  # noqa: S608
-        for row in self._db.execute(found, values):
-            yield Attempt(*row)
+        with _damage_told(self.path):
+            for row in self._db.execute(found, values):
+                yield Attempt(*row)
 
     def endings(self, only: Sequence[int] | None = None) -> dict[int, Ending]:
         """Endings by conversation index, all of them or of `only` these."""
         where, values = _among(only)
         names = ", ".join(f.name for f in fields(Ending))
-        rows = self._db.execute(f"SELECT {names} FROM ending {where}", values)  # noqa: S608
-        return {row[0]: Ending(*row) for row in rows}
+        with _damage_told(self.path):
+            rows = self._db.execute(f"SELECT {names} FROM ending {where}", values)  # noqa: S608
+            return {row[0]: Ending(*row) for row in rows}
 
     def retire(self, conversations: Iterable[int]) -> None:
         """Put conversations aside, so that they are held again from the start; all or none."""
@@ -261,7 +265,8 @@ class Journal:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has SQLite do it by itself
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 
@@ -309,10 +314,25 @@ def _resolve(
 
 
 @contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Say what to do about a file that SQLite cannot make out; running again is no help."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
+            raise
+        raise InputError(
+            f"the journal {path} is damaged ({error}): restore it from a copy, or remove it and the"
+            " data file of the same name, and its conversations are held again"
+        ) from error
+
+
+@contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
     """Say what the disk's refusals mean; a broken constraint is our bug and passes through."""
     try:
-        yield
+        with _damage_told(path):
+            yield
     except sqlite3.IntegrityError:
         raise
     except sqlite3.DatabaseError as error:

@@ -3,7 +3,8 @@
 A watchdog ends them with their parent; this is for when the watchdog went too. Whatever is started
 while engines are opened carries a mark in its environment that says who opened it; before engines
 are opened again, marked processes whose opener is gone are killed. A process is its number and its
-start time together, so that nobody is taken for another. Linux; elsewhere nothing is found.
+start time together, so that nobody is taken for another; those of another container, whose numbers
+mean others here, are left alone. Linux; elsewhere nothing is found.
 """
 
 import logging
@@ -23,7 +24,7 @@ PROC = Path("/proc")
 def marked() -> Iterator[None]:
     """Mark the processes that are started inside as opened by this one."""
     before = os.environ.get(MARK)
-    os.environ[MARK] = f"{os.getpid()}:{_started(os.getpid())}"
+    os.environ[MARK] = f"{os.getpid()}:{_started(os.getpid())}:{_container()}"
     try:
         yield
     finally:
@@ -65,8 +66,16 @@ def _opener(environ: bytes) -> str:
 
 
 def _lives(opener: str) -> bool:
-    pid, _, started = opener.partition(":")
-    return _started(int(pid)) == started
+    pid, started, container = opener.split(":")
+    return container != _container() or _started(int(pid)) == started
+
+
+def _container() -> str:
+    """Within what a process's number means what it means here: the number of that namespace."""
+    try:
+        return str((PROC / "self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
 
 
 def _started(pid: int) -> str:

@@ -16,6 +16,7 @@ from usersim.errors import EngineDead, InputError, WorldError
         (KeyboardInterrupt(), INTERRUPTED, "goes on from here"),
         (MemoryError(), 1, "out of memory"),
         (OSError(errno.ENOSPC, "No space left"), 1, "the disk is full"),
+        (OSError(errno.EROFS, "Read-only", "/x/.lock"), 1, "/x/.lock is on a disk that can only"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "/x: Permission denied"),
     ],
 )

@@ -135,16 +135,36 @@ def test_another_run_is_refused(tmp_path):
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path):
     (tmp_path / "j").write_bytes(b"not a database" * 100)
-    with pytest.raises(WorldError, match="cannot write the journal"):
+    with pytest.raises(InputError, match=r"j is damaged \(file is not a database\): restore it"):
         Journal(tmp_path / "j", OWNER)
 
 
-def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path):
+def test_a_damaged_page_is_told_with_what_to_do(tmp_path):
     with Journal(tmp_path / "j", OWNER) as journal:
+        write(journal, *(attempt(n, text="long " * 1000) for n in range(9)), Ending(1, "error"))
+    content = (tmp_path / "j").read_bytes()
+    with sqlite3.connect(tmp_path / "j") as other:
+        found = "SELECT rootpage FROM sqlite_master WHERE name IN ('attempt', 'ending')"
+        pages = [page for (page,) in other.execute(found)]
+    for page in pages:
+        start = (page - 1) * 4096
+        content = content[:start] + bytes(4096) + content[start + 4096 :]
+    (tmp_path / "j").write_bytes(content)
+    with Journal(tmp_path / "j", OWNER) as journal:
+        for read in (journal.endings, lambda: list(journal.attempts())):
+            with pytest.raises(InputError, match=r"j is damaged .*held again"):
+                read()
+
+
+@pytest.mark.parametrize("cached_pages", [2000, 5])
+def test_a_full_disk_is_said_and_keeps_what_was_written(tmp_path, cached_pages):
+    """With few pages in memory, SQLite has rolled back before we can."""
+    with Journal(tmp_path / "j", OWNER) as journal:
+        journal._db.execute(f"PRAGMA cache_size = {cached_pages}")
         write(journal, attempt())
         pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
-        journal._db.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(WorldError, match="full"):
+        journal._db.execute(f"PRAGMA max_page_count = {pages + 30}")
+        with pytest.raises(WorldError, match="disk is full"):
             write(journal, *(attempt(n, text="long " * 1000) for n in range(1, 50)))
     with Journal(tmp_path / "j", OWNER) as journal:
         assert list(journal.attempts()) == [attempt()]

@@ -58,6 +58,14 @@ def test_a_number_that_another_process_has_now_is_not_its_opener(family, monkeyp
     assert child in orphans()
 
 
+def test_an_opener_in_another_container_is_not_taken_for_gone(family, monkeypatch):
+    parent, child, _ = family
+    parent.communicate("die\n", timeout=60)
+    assert child in orphans()
+    monkeypatch.setattr("usersim.orphans._container", lambda: "1")
+    assert child not in orphans()
+
+
 def test_the_mark_is_gone_afterwards(monkeypatch):
     monkeypatch.delenv(MARK, raising=False)
     with marked():
