@@ -45,6 +45,8 @@ def write_intents(
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.truncate(_whole_bytes(path))
+                if known and not path.read_bytes().endswith(b"\n"):
+                    file.write("\n")  # what stands there is a line of its own
                 known |= asyncio.run(_written(writer, missing, file))
         except OSError as error:
             raise WorldError(f"cannot keep intents in {path}: {error.strerror}") from error

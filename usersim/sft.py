@@ -9,6 +9,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,7 +22,7 @@ from usersim.checkpoints import CARD
 from usersim.conversation import Conversation, Role
 from usersim.cores import free_cores
 from usersim.errors import InputError, WorldError
-from usersim.files import write_json
+from usersim.files import read_json, write_json
 from usersim.progress import track
 from usersim.rows import Row, ViewSettings, conversation_rows
 from usersim.settings import Settings
@@ -257,10 +258,16 @@ def fit(
 
 def _last_check(checks: Checks | None) -> str | None:
     """The newest whole checkpoint of an interrupted training."""
-    from transformers.trainer_utils import get_last_checkpoint
+    whole = filter(_is_whole, checks.folder.glob("checkpoint-*") if checks else ())
+    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return str(newest) if newest else None
 
-    found = get_last_checkpoint(str(checks.folder)) if checks and checks.folder.is_dir() else None
-    return found if found and (Path(found) / "trainer_state.json").is_file() else None
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the trainer came to the end of what it writes: its state is the last file of all."""
+    with suppress(InputError):
+        return bool(read_json(checkpoint / "trainer_state.json"))
+    return False
 
 
 def _logged(

@@ -69,7 +69,7 @@ def train_user(
     when_told = _when_told(settings, chat, teller, held_out)
     before = score(load_model(checkpoint, training=False), test, "perplexity before")
     work = out.with_name(f".{out.name}.training")
-    checks = Checks([row for c in dev for row in rows_of(c)], work / _of(drawn, settings))
+    checks = Checks([row for c in dev for row in rows_of(c)], work / _of(drawn, settings, base))
     model, figures = train_model(
         checkpoint, drawn, chat, settings, seed, checks if settings.checks else None
     )
@@ -128,9 +128,9 @@ def _intents(settings: TrainSettings, people: Sequence[Conversation], path: Path
     return read_intents(settings.intents)
 
 
-def _of(rows: Sequence[Row], settings: FitSettings) -> str:
-    """A folder name for the training of these rows: another's checkpoints do not fit."""
-    return fingerprint([settings.model_dump(mode="json"), [row.input_ids for row in rows]])
+def _of(rows: Sequence[Row], settings: FitSettings, base: str) -> str:
+    """A folder name for this training of `base`: what another one left is not its beginning."""
+    return fingerprint([base, settings.model_dump(mode="json"), [row.input_ids for row in rows]])
 
 
 def _dev_people(people: Path, train: Sequence[Conversation]) -> Sequence[Conversation]:

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from usersim.chat_format import ChatFormat
+from usersim.errors import WorldError
 from usersim.perplexity import summed_nll
 from usersim.progress import Track
 from usersim.rows import IGNORED, Row
@@ -96,6 +97,10 @@ def make_trainer(model: Any, job: Job, bar: Track) -> Any:
             # Gradients are averaged over processes, and the count is of all their tokens.
             return loss * self.accelerator.num_processes
 
+        def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+            with _saving():
+                super()._save_checkpoint(*args, **kwargs)
+
         def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
             assert job.checks is not None
             with self.checking.running():
@@ -121,6 +126,20 @@ def make_trainer(model: Any, job: Job, bar: Track) -> Any:
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
+
+
+@contextmanager
+def _saving() -> Iterator[None]:
+    """Raise WorldError for a full disk: to torch it is "unexpected pos 576 vs 534"."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise WorldError(
+            f"cannot save a checkpoint of the training ({error}); when there is room on the disk, "
+            "the same command goes on from the last one"
+        ) from error
 
 
 def dealt(rows: Sequence[Row], settings: "FitSettings", ranks: int) -> list[Row]:
@@ -208,6 +227,8 @@ def _checked(trainer: Any, rows: Sequence[Row], chat: ChatFormat) -> float:
     rank, ranks = trainer.args.process_index, trainer.args.world_size
     own = rows[rank::ranks]
     sums = torch.tensor(summed_nll(trainer.model, own, chat.end_of_conversation_id))
+    if len(own) < -(-len(rows) // ranks):  # a sharded model's parts are fetched by all or by none
+        summed_nll(trainer.model, rows[:1], chat.end_of_conversation_id)
     if ranks > 1:
         sums = trainer.accelerator.reduce(sums.to(trainer.args.device), reduction="sum")
     nll, tokens = sums.tolist()

@@ -85,3 +85,5 @@ def test_a_last_line_without_its_end_counts_when_it_is_whole(tmp_path):
     path = tmp_path / "intents.jsonl"
     path.write_text(json.dumps({"id": "a", "intent": "b"}))
     assert read_intents(str(path)) == {"a": "b"}
+    write_intents(Writer(), people(1), path)
+    assert read_intents(str(path)) == {"a": "b", "p0": "see a drawing of draw 0 <b>"}

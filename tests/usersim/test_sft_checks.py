@@ -6,10 +6,11 @@ import pytest
 
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.conversation import Conversation, Message
+from usersim.errors import WorldError
 from usersim.perplexity import mean_nll, score_rows
 from usersim.ranks import train_model
 from usersim.rows import ViewSettings, conversation_rows
-from usersim.sft import Checks, FitSettings, draw_rows
+from usersim.sft import Checks, FitSettings, _last_check, draw_rows
 
 VIEW = ViewSettings(window=512, target_limit=120, context_limit=120)
 SETTINGS = FitSettings(view=VIEW, lora_rank=8, learning_rate=2e-2, checks=4, processes=1)
@@ -96,3 +97,30 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(
     assert nll(resumed.float(), held_out, chat) == pytest.approx(
         nll(whole.float(), held_out, chat), abs=1e-3
     )
+
+
+@pytest.mark.parametrize("broken", [None, "", '{"global_step": 1'])
+def test_a_checkpoint_whose_writing_was_interrupted_costs_only_itself(tmp_path, broken):
+    checks = Checks([], tmp_path)
+    assert _last_check(checks) is None
+    for step in (5, 10, 15):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text('{"global_step": 5}')
+    assert _last_check(checks) == str(tmp_path / "checkpoint-15")
+    state = tmp_path / "checkpoint-15" / "trainer_state.json"
+    state.unlink() if broken is None else state.write_text(broken)
+    assert _last_check(checks) == str(tmp_path / "checkpoint-10")
+    assert _last_check(None) is None
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_amid_a_training_is_the_worlds_fault(
+    tiny_checkpoint, lesson, tmp_path, monkeypatch
+):
+    def full(*args, **kwargs):
+        raise RuntimeError("unexpected pos 576 vs 534")
+
+    monkeypatch.setattr("torch.save", full)
+    chat, rows, held_out = lesson
+    with pytest.raises(WorldError, match="room on the disk"):
+        train_model(tiny_checkpoint, rows, chat, SETTINGS, 0, Checks(held_out, tmp_path / "work"))

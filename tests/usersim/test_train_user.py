@@ -6,10 +6,11 @@ from usersim.conditions import ConditionSettings
 from usersim.conversation import Conversation, Message
 from usersim.errors import InputError
 from usersim.files import write_conversations
-from usersim.rows import ViewSettings
+from usersim.rows import Row, ViewSettings
 from usersim.train import (
     TrainSettings,
     _dev_people,
+    _of,
     pick,
     read_people,
     train_user,
@@ -28,6 +29,12 @@ def test_a_source_too_small_for_a_dev_split_lends_its_training_people(tmp_path, 
     assert _dev_people(tmp_path, train) == train
     write_conversations(tmp_path / "dev.parquet", [person("d")])
     assert _dev_people(tmp_path, train) == [person("d")]
+
+
+def test_what_an_interrupted_training_of_another_model_left_is_not_gone_on_from():
+    rows, settings = [Row("c", [1, 2])], TrainSettings()
+    assert _of(rows, settings, "base") == _of(rows, settings, "base")
+    assert _of(rows, settings, "base") != _of(rows, settings, "base-instruct")
 
 
 def test_a_missing_or_empty_split_says_what_to_run(tmp_path):

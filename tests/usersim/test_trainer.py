@@ -1,5 +1,8 @@
 """The trainer's own loss is the model's, at a fraction of the positions."""
 
+from collections import Counter
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +11,7 @@ from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.conversation import Conversation, Message
 from usersim.rows import Row, Target, ViewSettings, conversation_rows
 from usersim.sft import FitSettings, fit, load_model
-from usersim.trainer import Job, dealt, fast_layers, labelled_loss, worth_compiling
+from usersim.trainer import Job, _checked, dealt, fast_layers, labelled_loss, worth_compiling
 
 
 @pytest.mark.slow
@@ -96,3 +99,22 @@ def test_fast_layers_learn_what_plain_ones_do(tiny_checkpoint):
         assert not any(m._compiled_call_impl for m in trained.modules())
     plain, compiled = losses
     assert compiled == pytest.approx(plain, rel=0.02)
+
+
+@pytest.mark.parametrize("rows", [3, 4, 1])
+def test_every_process_asks_as_often_of_a_model_that_they_share(monkeypatch, rows):
+    """Parts of a model in shards are fetched by all processes at once: one more would wait."""
+    asked = Counter()
+
+    def scored(rank, own, end_id):
+        asked[rank] += len(own)
+        return float(len(own)), float(len(own))
+
+    monkeypatch.setattr("usersim.trainer.summed_nll", scored)
+    for rank in (0, 1):
+        args = SimpleNamespace(process_index=rank, world_size=2, device="cpu")
+        sums = SimpleNamespace(reduce=lambda sums, reduction: sums + 1)  # another's share
+        trainer = SimpleNamespace(args=args, model=rank, accelerator=sums)
+        chat = SimpleNamespace(end_of_conversation_id=0)
+        assert _checked(trainer, [row_of(8)] * rows, chat) == 1.0
+    assert asked[0] == asked[1] == -(-rows // 2)
