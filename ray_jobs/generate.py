@@ -134,7 +134,7 @@ async def _simulate(simulation: Simulation, placement: Placement) -> dict[str, A
                     await Fleet(simulation, placement, books, bar).hold_all(missing)
             figures = books.close_run()
             engines: Engines = {"user": simulation.user, "assistant": simulation.assistant}
-            return figures | about_engines(engines, figures["usage"])
+            return figures | about_engines(engines, figures)
         finally:
             books.close()
 

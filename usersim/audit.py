@@ -155,7 +155,8 @@ class Audit:
                     for record in records(journal)
                     if (result := self._outcome(path.name, shard, record)) is not None
                 )
-                return {result.id: result for result in figures.counted(pairs)}
+                counted = figures.counted(pairs, journal.put_aside())
+                return {result.id: result for result in counted}
         except (sqlite3.Error, InputError) as error:
             problems.append(f"{path.name} cannot be read: {error}")
             return {}

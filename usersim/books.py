@@ -180,7 +180,7 @@ class Books:
             assert ended == shard.size, f"shard {shard.number}: {ended} of {shard.size}"
             return {FIGURES: figures.to_json(), OWNER: json.dumps(self.agenda.owner(shard))}
 
-        results = figures.counted(self._outcomes(shard))
+        results = figures.counted(self._outcomes(shard), self.journal(shard).put_aside())
         rows = (result for result in results if isinstance(result, Conversation))
         write_conversations(shard.data(self.run), rows, footer)
         fault_point("shard.published")
@@ -215,7 +215,8 @@ class Books:
         if (told := read_footer(shard.data(self.run), FIGURES)) is not None:
             return ShardFigures.from_json(told)
         figures = ShardFigures()
-        deque(figures.counted(self._outcomes(shard)), maxlen=0)
+        aside = self.journal(shard).put_aside()
+        deque(figures.counted(self._outcomes(shard), aside), maxlen=0)
         return figures
 
     def save_spent(self, before: Spent, pace: Pace, since: float) -> None:

@@ -206,6 +206,11 @@ class Journal:
         found = "SELECT conversation, count(*) FROM retired GROUP BY conversation"
         return dict(self._db.execute(found))
 
+    def put_aside(self) -> Iterator[Attempt]:
+        """What was said in conversations before they were put aside."""
+        for (record,) in self._db.execute("SELECT record FROM retired"):
+            yield from (Attempt(**told) for told in json.loads(record)["attempts"])
+
     async def add(self, entry: Attempt | Ending) -> None:
         """Write an entry; it is durable on return. Adding one twice is a bug and raises."""
         loop = asyncio.get_running_loop()

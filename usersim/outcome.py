@@ -16,7 +16,7 @@ FIGURES = "realchat_figures"
 """The key of a shard's figures in the footer of its data file."""
 OWNER = "realchat_owner"
 """The key of whose shard it is, as its journal is signed."""
-PROMPTS = ("prompt", "cached")
+USAGE = ("prompt", "cached", "completion")
 LEFT = "left"
 """The journal's reason for the empty user turn that ends a conversation."""
 PASSED_OVER = "passed_over"
@@ -169,13 +169,26 @@ class Tally:
         spent = "passed_over" if passed_over else "refused" if refused else attempt.role
         counts[f"tokens/{spent}"] += attempt.completion_tokens
         counts["candidates_passed_over"] += passed_over
-        for kind in ("prompt", "cached", "completion"):
-            counts[f"usage/{attempt.role}/{kind}"] += getattr(attempt, f"{kind}_tokens")
+        self._use("usage", attempt)
         if refused:
             counts[f"guards/{attempt.role}:{attempt.reason}"] += 1
             counts["opener_retries"] += attempt.position == 0
         elif not passed_over and attempt.role == "assistant" and attempt.finish == "length":
             counts["truncated_answers"] += 1
+
+    def add_put_aside(self, attempts: Iterable[Attempt]) -> None:
+        """Count what was paid for, and stands in no conversation any more."""
+        for attempt in attempts:
+            self._use("put_aside", attempt)
+
+    def _use(self, name: str, attempt: Attempt) -> None:
+        for kind in USAGE:
+            self.counts[f"{name}/{attempt.role}/{kind}"] += getattr(attempt, f"{kind}_tokens")
+
+    def _used(self, name: str) -> dict[str, dict[str, int]]:
+        """Tokens by role and kind."""
+        roles = ("user", "assistant")
+        return {role: {k: self.counts[f"{name}/{role}/{k}"] for k in USAGE} for role in roles}
 
     def figures(self, spent: Spent) -> dict[str, Any]:
         """As they stand in metrics.json; rates are over the time in which both roles talked."""
@@ -200,10 +213,8 @@ class Tally:
             "tokens_per_s": {role: counts[f"tokens/{role}"] / seconds for role in roles},
             "prompt_tokens": prompt,
             "cached_tokens": cached,
-            "usage": {
-                role: {k: counts[f"usage/{role}/{k}"] for k in ("prompt", "cached", "completion")}
-                for role in roles
-            },
+            "usage": self._used("usage"),
+            **({"usage_put_aside": self._used("put_aside")} if self._under("put_aside") else {}),
             "cache_hit_rate": cached / prompt if prompt else 0.0,
             "stop_reasons": self._under("stop_reasons"),
             "guards": self._under("guards"),
@@ -223,9 +234,12 @@ class ShardFigures:
     """Which conversations have no row."""
 
     def counted(
-        self, outcomes: Iterable[tuple[Record, Conversation | Rejection]]
+        self,
+        outcomes: Iterable[tuple[Record, Conversation | Rejection]],
+        put_aside: Iterable[Attempt],
     ) -> Iterator[Conversation | Rejection]:
-        """The same outcomes, each counted as it passes."""
+        """The same outcomes, each counted as it passes; and what was put aside."""
+        self.tally.add_put_aside(put_aside)
         for record, result in outcomes:
             self.tally.add(record, result)
             if isinstance(result, Rejection):

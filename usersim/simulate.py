@@ -22,7 +22,7 @@ from usersim.errors import EngineDead, EngineUseless, WorldError
 from usersim.gauges import Snapshot, WorkerState, exposed
 from usersim.journal import sole_owner
 from usersim.orphans import marked, reap
-from usersim.outcome import Lineage, Spent
+from usersim.outcome import USAGE, Lineage, Spent
 from usersim.plan import Agenda, SamplingSettings, SimulateSettings
 from usersim.progress import Track, track
 from usersim.stopping import Stopping
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 Engines = dict[Role, EngineSpec | Engine]
 """By role: specs are opened here, and again when they die; an opened engine is the caller's."""
 DEATHS_IN_VAIN = 3  # sittings in a row that an engine's death ended before any conversation did
-PAID_FOR = ("prompt", "cached", "completion")
 SAVE_S = 2.0  # how often the time spent is written down: a kill loses at most this much of it
 
 
@@ -75,7 +74,7 @@ async def simulate_async(
     engines: Engines = {"user": user, "assistant": assistant}
     with sole_owner(run / "journal"):
         figures = await _to_the_end(partial(Books, agenda, lineage, run), engines)
-    return figures | about_engines(engines, figures["usage"])
+    return figures | about_engines(engines, figures)
 
 
 async def _to_the_end(open_books: Callable[[], Books], engines: Engines) -> dict[str, Any]:
@@ -103,24 +102,30 @@ async def _to_the_end(open_books: Callable[[], Books], engines: Engines) -> dict
             books.close()
 
 
-def about_engines(engines: Engines, usage: dict[str, dict[str, int]]) -> dict[str, Any]:
+def about_engines(engines: Engines, figures: dict[str, Any]) -> dict[str, Any]:
     """What can be promised of a second run, and what the tokens cost, where a price is known.
 
-    `usage` is prompt, cached and completion tokens by role; costs are by currency and role.
+    `figures` hold prompt, cached and completion tokens by role, as `usage` and, of conversations
+    that were put aside, as `usage_put_aside`; costs are by currency and role.
     """
+    told: dict[str, Any] = {"determinism": {r: determinism(e) for r, e in engines.items()}}
+    for paid_for, name in (("usage", "cost"), ("usage_put_aside", "cost_put_aside")):
+        if paid_for in figures and (cost := _cost(engines, figures[paid_for])):
+            told[name] = cost
+    return told
+
+
+def _cost(engines: Engines, usage: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
     cost: dict[str, dict[str, float]] = {}
     for role, engine in engines.items():
         price = engine.price if isinstance(engine, EngineSpec) else None
         if price is not None:
-            paid = price.of(**{key: usage[role].get(key, 0) for key in PAID_FOR})
+            paid = price.of(**{key: usage[role].get(key, 0) for key in USAGE})
             cost.setdefault(price.currency, {})[role] = round(paid, 6)
-    told: dict[str, Any] = {"determinism": {r: determinism(e) for r, e in engines.items()}}
-    if cost:
-        told["cost"] = {
-            currency: by_role | {"total": round(sum(by_role.values()), 6)}
-            for currency, by_role in cost.items()
-        }
-    return told
+    return {
+        currency: by_role | {"total": round(sum(by_role.values()), 6)}
+        for currency, by_role in cost.items()
+    }
 
 
 async def _hold_missing(books: Books, wanted: Engines, stopping: Stopping) -> None:

@@ -83,6 +83,28 @@ def test_what_was_said_before_is_kept_in_the_journal(tmp_path, flaky):
     assert any(record["attempts"] for record in found)
 
 
+def test_what_was_put_aside_was_paid_for_and_is_told(tmp_path, flaky):
+    run = held(tmp_path / "run", max_error_rate=1.0)
+    before = run.metrics()["simulate"]
+    assert "usage_put_aside" not in before
+    retry(run, "error")
+    spoken = []
+    for path in run.journal.glob("*.sqlite"):
+        with sqlite3.connect(path) as db:
+            for (record,) in db.execute("SELECT record FROM retired"):
+                spoken += json.loads(record)["attempts"]
+    go_on(run)  # some fail again under their other seeds
+    retry(run, "error")
+    flaky["broken"] = False
+    go_on(run)
+    told = run.metrics()["simulate"]["usage_put_aside"]
+    for role, usage in told.items():
+        for kind in ("prompt", "completion"):
+            once = sum(each[f"{kind}_tokens"] for each in spoken if each["role"] == role)
+            assert usage[kind] > once > 0
+    assert problems(run) == []
+
+
 def test_stopped_on_the_way_it_goes_on(tmp_path, flaky, monkeypatch):
     run = held(tmp_path / "run", max_error_rate=1.0)
     planned = rows(run).keys() | refused(run)

@@ -43,8 +43,12 @@ def test_without_prices_there_is_no_cost(tmp_path):
 def test_cached_tokens_may_be_cheaper():
     usage = {"user": {"prompt": 100, "cached": 40, "completion": 10}}
     price = Price(prompt=10e6, cached=1e6, completion=20e6)
-    told = about_engines({"user": EngineSpec(kind="endpoint", price=price)}, usage)
+    told = about_engines({"user": EngineSpec(kind="endpoint", price=price)}, {"usage": usage})
     assert told["cost"]["USD"]["user"] == 60 * 10 + 40 * 1 + 10 * 20
+    assert "cost_put_aside" not in told
+    aside = {"usage": usage, "usage_put_aside": {"user": {"completion": 3}}}
+    engines = {"user": EngineSpec(kind="endpoint", price=price)}
+    assert about_engines(engines, aside)["cost_put_aside"] == {"USD": {"user": 60.0, "total": 60.0}}
     full = price.model_copy(update={"cached": None})
     assert full.of(100, 40, 10) == 100 * 10 + 10 * 20
 
