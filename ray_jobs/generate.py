@@ -71,7 +71,9 @@ def generate(options: GenerateOptions) -> None:
     logging.getLogger("ray_jobs").setLevel(logging.INFO)
     quieten()
     found, folder = run_of(Options(options.recipe, options.run), options.overrides)
-    store = Store(options.store) if options.store else None  # a mistyped one is told at once
+    store = Store(options.store) if options.store else None
+    if store:
+        store.check()  # a mistyped one, or a missing key, before workers have anything to copy
     gpus = gpus_of(found) if options.gpus_per_actor is None else options.gpus_per_actor
     asked_for = (options.actors, options.cpus_per_actor, gpus)
     # A folder alone may be mistyped; who names a recipe wants all that it takes.

@@ -30,6 +30,13 @@ class Store:
         self.uri = uri
         self._fs, self._root = _opened(uri)
 
+    def check(self) -> None:
+        """Make the folder: who may not is told now. Raises WorldError."""
+        try:
+            self._fs.create_dir(self._root, recursive=True)
+        except OSError as error:
+            raise WorldError(f"cannot write to {self.uri}: {error}") from error
+
     def put(self, path: Path, name: str) -> None:
         """Copy a file; under its name it is whole or not there.
 
@@ -105,20 +112,33 @@ class Store:
 
 def _opened(uri: str) -> "tuple[FileSystem, str]":
     import pyarrow as pa
-    from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
+    from pyarrow.fs import FileSystem
 
     if "://" not in uri:
         raise InputError(f"{uri!r} is no URI: write s3://bucket/folder or file:///folder")
     try:
         system, root = FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-        try:
-            import fsspec
-
-            found, root = fsspec.core.url_to_fs(uri)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"cannot open {uri}: {error}") from error
-        system = PyFileSystem(FSSpecHandler(found))
+        system, root = _by_fsspec(uri)
     except OSError as error:
         raise WorldError(f"cannot open {uri}: {error}") from error
+    if not root.strip("/"):
+        raise InputError(f"{uri!r} names no folder: write s3://bucket/folder or file:///folder")
     return system, root.rstrip("/")
+
+
+def _by_fsspec(uri: str) -> "tuple[FileSystem, str]":
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    try:
+        import fsspec
+        from fsspec.implementations.local import LocalFileSystem
+
+        found, root = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"cannot open {uri}: {error}") from error
+    except OSError as error:
+        raise WorldError(f"cannot open {uri}: {error}") from error
+    if isinstance(found, LocalFileSystem):  # pyarrow takes full paths: this one begins in our own
+        raise InputError(f"{uri!r} is no full path: write file:///folder, with three slashes")
+    return PyFileSystem(FSSpecHandler(found)), root

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import typer
 
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
+from ray_jobs import generate
 from ray_jobs import store as stores
 from ray_jobs.store import Store
 from usersim.errors import InputError, WorldError
@@ -126,7 +128,27 @@ def test_nothing_is_written_under_its_name_before_it_is_whole(run, store, monkey
     assert [name.endswith(".tmp") for name in fs.written] == [True]
 
 
-@pytest.mark.parametrize("uri", ["/just/a/path", "nonsense://x/y"])
+# Of the local ones only a full path is the same folder for every process: a job's own one goes.
+RELATIVE = ["file://mnt/big", "file://", "local://big"]
+
+
+@pytest.mark.parametrize(
+    "uri", ["/just/a/path", "nonsense://x/y", "file:///", "s3://?region=x", *RELATIVE]
+)
 def test_what_is_no_store(uri):
     with pytest.raises(InputError):
         Store(uri)
+
+
+def test_a_host_that_nobody_knows_is_told():
+    with pytest.raises(WorldError, match="cannot open"):
+        Store("ftp://host.invalid/run")
+
+
+def test_a_store_that_refuses_is_told_before_anything_begins(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "connected", lambda: pytest.fail("asked for a cluster"))
+    (tmp_path / "file").touch()
+    with pytest.raises(typer.Exit):
+        generate.generate(run=tmp_path / "run", store=f"file://{tmp_path}/file/run")
+    assert "cannot write to file://" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
