@@ -18,7 +18,10 @@ RUNS = "REALCHAT_RUNS"
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Ray: the cluster that the environment names, one on this machine, or a new one here."""
+    """Ray: the cluster that the environment names, one on this machine, or a new one here.
+
+    Raises WorldError where the named one cannot be joined.
+    """
     try:
         import ray
     except ImportError as error:
@@ -26,7 +29,14 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    ray.init(include_dashboard=False, logging_level="warning")
+    try:
+        ray.init(include_dashboard=False, logging_level="warning")
+    except Exception as error:  # of many types, AssertionError among them
+        named = os.environ.get("RAY_ADDRESS", "not set")
+        raise WorldError(
+            f"cannot join or start a Ray cluster ({error}). RAY_ADDRESS is {named}: host:port of a"
+            " head; http:// is for `ray job submit` only"
+        ) from error
     try:
         yield
     finally:
@@ -48,13 +58,16 @@ def run_of(options: Options, overrides: list[str] | None) -> tuple[Recipe, RunFo
 
 
 def seen_by_all(root: Path) -> Path:
-    """The run folder's full path: workers stand elsewhere. Raises InputError inside a package."""
+    """The run folder's full path: workers stand elsewhere. Raises InputError inside a package.
+
+    Links on the way stay: where they lead to here is no path of other nodes.
+    """
     if not root.is_absolute() and PACKAGE in Path.cwd().parts:
         raise InputError(
             f"--run {root} would be inside this job's package, which goes when the job ends; name"
             " the full path of a folder that every node sees"
         )
-    return root.resolve()
+    return root.absolute()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli import Options, Overrides, RecipePath, RunPath, guarded, say
+from pipelines.cli import Debug, Options, Overrides, RecipePath, RunPath, guarded, say
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.spread import Result, Task
@@ -70,6 +70,7 @@ def curate(
     recipe: RecipePath = None,
     run: RunPath = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a lost task is done again.")] = 5,
+    debug: Debug = False,
 ) -> None:
     """Curate a run on a Ray cluster; every node must see the run folder."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
@@ -89,9 +90,10 @@ def carry_out(recipe: Recipe, run: RunFolder, spread: RayTasks) -> None:
         run.adopt(recipe)
         if run.is_done(CURATE, recipe):
             say("curate: already done")
-            return
-        with connected():
-            perform(CURATE, recipe, run, partial(_work, spread=spread))
+        else:
+            with connected():
+                perform(CURATE, recipe, run, partial(_work, spread=spread))
+        run.write_metrics()  # a kill between a stage's mark and its figures is mended here
         run.write_manifest(recipe)
 
 

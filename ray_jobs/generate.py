@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli import Options, Overrides, RecipePath, RunPath, guarded, say
+from pipelines.cli import Debug, Options, Overrides, RecipePath, RunPath, guarded, say
+from pipelines.forecast import gpus_of as devices_of
 from pipelines.publish_options import asked
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
@@ -26,6 +27,7 @@ from ray_jobs.preparing import gpus_of, prepare
 from ray_jobs.program import program
 from ray_jobs.store import Store
 from ray_jobs.worker import Simulation
+from usersim.errors import InputError
 from usersim.journal import sole_owner
 from usersim.progress import track
 from usersim.simulate import Engines, about_engines
@@ -61,6 +63,7 @@ class GenerateOptions:
         str,
         typer.Option(metavar="URI", help="Copy what the manifest lists there, as s3://bucket/run."),
     ] = ""
+    debug: Debug = False
 
 
 @guarded
@@ -74,12 +77,25 @@ def generate(options: GenerateOptions) -> None:
     store = Store(options.store) if options.store else None
     if store:
         store.check()  # a mistyped one, or a missing key, before workers have anything to copy
-    gpus = gpus_of(found) if options.gpus_per_actor is None else options.gpus_per_actor
+    gpus = _gpus_of_each(found, options.gpus_per_actor)
     asked_for = (options.actors, options.cpus_per_actor, gpus)
     # A folder alone may be mistyped; who names a recipe wants all that it takes.
     prepares = options.recipe is not None
     carry_out(found, folder, partial(placed, *asked_for), store, prepares)
     typer.echo(folder.conversations)
+
+
+def _gpus_of_each(recipe: Recipe, wanted: float | None) -> float:
+    """GPUs of a worker. Raises InputError for what Ray or the recipe's engines cannot have."""
+    if wanted is None:
+        return gpus_of(recipe)
+    if wanted > 1 and not wanted.is_integer():
+        raise InputError(f"--gpus-per-actor {wanted:g}: Ray gives a part of one GPU, or whole ones")
+    if 0 < wanted < (spread := devices_of(recipe)) and spread > 1:
+        raise InputError(
+            f"--gpus-per-actor {wanted:g}: engines.*.tensor_parallel spreads a model over {spread}"
+        )
+    return wanted
 
 
 def carry_out(
@@ -106,7 +122,8 @@ def carry_out(
                 if prepares:
                     prepare(recipe, run, SIMULATE, placement().gpus)
                 perform(SIMULATE, recipe, run, partial(_work, placement=placement(), store=uri))
-            run.write_manifest(recipe)
+        run.write_metrics()  # a kill between a stage's mark and its figures is mended here
+        run.write_manifest(recipe)
         if store:
             store.publish(run.root, run.manifest_file)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli import Options, Overrides, RecipePath, RunPath, say
+from pipelines.cli import Debug, Options, Overrides, RecipePath, RunPath, say
 from pipelines.stage_process import quieten
 from pipelines.stage_table import stage_named
 from pipelines.stages import check_ready, perform
@@ -27,6 +27,7 @@ class TrainOptions:
         bool, typer.Option("--cpu-only", help="Train on CPUs, on nodes that have no GPU.")
     ] = False
     cpus: Annotated[float, typer.Option(min=0.5, help="CPUs of each process.")] = 1.0
+    debug: Debug = False
 
 
 def train(name: str, options: TrainOptions) -> None:
@@ -50,6 +51,7 @@ def train(name: str, options: TrainOptions) -> None:
                 if prepares:
                     prepare(recipe, run, stage, 0.0 if options.cpu_only else gpus_of(recipe))
                 perform(stage, recipe, run, partial(on_nodes, stage=stage, each=each))
-            run.write_manifest(recipe)
+        run.write_metrics()  # a kill between a stage's mark and its figures is mended here
+        run.write_manifest(recipe)
     for output in stage.outputs:
         typer.echo(run.root / output)

@@ -65,7 +65,7 @@ class Worker:
 
     def __init__(self, name: str, simulation: Simulation) -> None:
         self._name, self._simulation = name, simulation
-        self._books = simulation.books()
+        self._books: Books  # when it is known that this node sees the folder
         self._slots = asyncio.Semaphore(simulation.settings.concurrency)  # served in order
         self._stack = AsyncExitStack()
         self._simulator: Simulator | None = None
@@ -79,6 +79,7 @@ class Worker:
         """
         if self._simulation.sign:
             look_for(self._simulation.run / "journal" / self._simulation.sign)
+        self._books = self._simulation.books()
         wanted: Engines = {
             "user": self._with_log(self._simulation.user),
             "assistant": self._with_log(self._simulation.assistant),

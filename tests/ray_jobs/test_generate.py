@@ -5,19 +5,25 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
 from ray_head import ROOT, head, submitted  # noqa: F401 - a fixture
+from scripted_run import held
 
 from pipelines.cli import Options
+from pipelines.failures import DEBUG
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stages import simulation
 from pipelines.verify import report, verify
-from ray_jobs.cluster import look_for, run_of, seen_by_all, sign_in
+from ray_jobs import generate
+from ray_jobs.cluster import connected, look_for, run_of, seen_by_all, sign_in
 from ray_jobs.fleet import Placement
 from ray_jobs.generate import placed
+from ray_jobs.store import Store
 from usersim.errors import InputError, WorldError
 from usersim.files import read_conversations
 from usersim.simulate import simulate
@@ -35,6 +41,46 @@ def test_there_is_a_worker_for_the_gpus_of_each(monkeypatch, there, each, worker
     monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": float(there)} if there else {})
     assert placed(None, 1.0, each) == Placement(workers, 1.0, each, grows=True)
     assert placed(3, 1.0, each) == Placement(3, 1.0, each, grows=False)
+
+
+@pytest.mark.parametrize(("gpus", "spread"), [(1.5, 1), (0.5, 2), (1.0, 2)])
+def test_gpus_that_no_worker_can_have_are_refused(tmp_path, monkeypatch, capsys, gpus, spread):
+    monkeypatch.setattr(generate, "connected", lambda: pytest.fail("asked for a cluster"))
+    recipe = ROOT / "recipes" / "realchat.yaml"
+    two = [f"engines.assistant.tensor_parallel={spread}"]
+    with pytest.raises(typer.Exit):
+        generate.generate(overrides=two, recipe=recipe, run=tmp_path / "r", gpus_per_actor=gpus)
+    assert f"--gpus-per-actor {gpus:g}: " in capsys.readouterr().err
+
+
+def test_a_cluster_that_cannot_be_joined_is_told(monkeypatch):
+    def init(**options):
+        raise AssertionError("Module: http does not have ClientBuilder.")
+
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(WorldError, match=r"RAY_ADDRESS is http://head:8265.* submit"), connected():
+        pass
+
+
+@pytest.mark.parametrize("job", ["generate", "curate", "train_user", "train_assistant"])
+def test_a_bug_can_be_looked_into(job, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(DEBUG, "")
+    monkeypatch.setattr("pipelines.recipe.Recipe.load", lambda *_: 1 / 0)
+    verb = getattr(import_module(f"ray_jobs.{job}"), job)
+    with pytest.raises(typer.Exit):
+        verb(run=tmp_path, debug=True)
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_a_kill_left_out_after_the_last_stage_is_written(tmp_path):
+    run = held(tmp_path / "run")
+    for path in (run.metrics_file, run.manifest_file):
+        path.unlink()
+    recipe, store = Recipe.load(run.recipe_file), Store(f"file://{tmp_path}/store")
+    generate.carry_out(recipe, run, lambda: pytest.fail("nothing is left to do"), store)
+    assert not [check.problems for check in verify(run.root) if check.problems]
+    assert "manifest.json" in store.sizes()
 
 
 def command(run, *arguments, fault=""):
@@ -95,6 +141,12 @@ def test_a_run_folder_inside_a_jobs_package_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="every node sees"):
         seen_by_all(Path("runs/demo"))
     assert seen_by_all(tmp_path) == tmp_path
+
+
+def test_a_run_folder_keeps_the_path_that_other_nodes_know(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "shared").symlink_to("disk")  # on the head; elsewhere it may be a mount
+    assert seen_by_all(tmp_path / "shared" / "run") == tmp_path / "shared" / "run"
 
 
 def test_a_job_that_names_no_run_has_it_where_it_stays(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from ray_jobs.leases import Lease
 from ray_jobs.worker import Simulation, Worker
 from usersim.engines.scripted import HeldEngine, refusing, talkative
-from usersim.errors import EngineUseless
+from usersim.errors import EngineUseless, WorldError
 from usersim.files import read_conversations
 from usersim.journal import Fenced
 from usersim.simulate import SimulateSettings, simulate
@@ -77,6 +77,14 @@ def test_a_worker_given_up_that_writes_on_changes_nothing(tmp_path, alone):
     before = asyncio.run(hold())
     assert (tmp_path / "run" / "conversations" / "part-00000.parquet").read_bytes() == before
     assert published(tmp_path / "run") == alone[:8]
+
+
+def test_a_node_that_does_not_see_the_folder_says_so_whatever_else_is_missing(tmp_path):
+    people = SETTINGS.model_copy(update={"given": ("intent",)})  # which stand in the run folder
+    engines = talkative(2, "u"), talkative(model="a")
+    work = Simulation(people, *engines, tmp_path / "elsewhere", "recipe", 7, sign="driver-1")
+    with pytest.raises(WorldError, match=r"does not see the driver's .*elsewhere"):
+        asyncio.run(Worker("w", work).open())
 
 
 def test_an_engine_that_is_of_no_use_is_told_as_such(tmp_path):
