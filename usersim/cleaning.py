@@ -18,6 +18,8 @@ from usersim.sources import Draft
 
 _STAGE = "clean"
 _FENCED = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
+# How Windows, old Macs, slides (\v) and PDFs (\f) end a line.
+_LINE_BREAK = re.compile(r"\r\n?|[\v\f]")
 # Control characters but tab and newline; zero-width space, word joiner, byte order mark. The
 # zero-width joiner and non-joiner stay: emoji and Persian need them.
 _INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b\u2060\ufeff]")
@@ -173,7 +175,7 @@ def _change_prose(change: Callable[[str], str], text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    return _change_prose(lambda part: _INVISIBLE.sub("", part.replace("\r\n", "\n")), text)
+    return _change_prose(lambda part: _INVISIBLE.sub("", _LINE_BREAK.sub("\n", part)), text)
 
 
 def _unescaped(text: str) -> str:

@@ -41,6 +41,7 @@ def cleaned(*texts, **keywords):
         ("and then?", "and then?Save & SubmitCancel"),
         ("run:\nx = 1", "run:\npython\nCopy code\nx = 1"),
         ("hello there", "\u200bhello\ufeff there \x0b"),
+        ("one\ntwo\nthree\nfour", "one\rtwo\x0bthree\x0cfour\r\n"),
     ],
 )
 def test_what_the_page_and_extensions_added_goes(typed, page):
