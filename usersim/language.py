@@ -45,6 +45,11 @@ class LanguageId:
         self.min_probability = min_probability
         self._model = _load(model or find_model())
 
+    @property
+    def codes(self) -> set[str]:
+        """The codes of all languages that the model tells."""
+        return {label.removeprefix("__label__") for label in self._model.get_labels()}
+
     def detect(self, texts: Sequence[str]) -> list[Language]:
         """The language of each text, in order."""
         lines = [_one_line(text) for text in texts]

@@ -15,7 +15,7 @@ from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
 from usersim.files import write_conversations, write_rejections
 from usersim.funnel import FunnelStage
-from usersim.language import UNDETERMINED, Language, LanguageId
+from usersim.language import MODEL_FILE, UNDETERMINED, Language, LanguageId
 from usersim.merging import merge
 from usersim.neardup import Pair, clusters, near_duplicate_pairs
 from usersim.progress import Track, track
@@ -225,6 +225,11 @@ def _speaking(
     if settings.language is None:
         return list(conversations)
     identify = LanguageId()
+    if settings.language not in identify.codes:
+        raise InputError(
+            f"ingest.language={settings.language} is no code that {MODEL_FILE} knows: en, de, zh "
+            "(ISO 639-1, in small letters); null keeps every language"
+        )
     found = identify.detect([_user_side(c) for c in conversations])
     doubtful = [n for n, told in enumerate(found) if _is_doubtful(told, settings.language)]
     answers = [outside_code("\n".join(conversations[n].assistant_turns)) for n in doubtful]

@@ -163,7 +163,8 @@ def _windows(turns: Sequence[_Turn], room: int) -> list[list[tuple[_Turn, bool]]
     for position, turn in enumerate(turns):
         if window and used + len(turn.ids) > room:
             windows.append(window)
-            window = [(t, False) for t in _context(turns[:position], room - len(turn.ids))]
+            before = turns[max(0, position - room) : position]  # no turn is without a token
+            window = [(t, False) for t in _context(before, room - len(turn.ids))]
             used = sum(len(t.ids) for t, _ in window)
         window.append((turn, turn.is_target))
         used += len(turn.ids)

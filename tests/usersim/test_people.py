@@ -129,6 +129,15 @@ def test_a_limit_rejects_the_rest_by_name(tmp_path):
     assert (stage["kept"], list(stage["reasons"])) == (8, ["over_limit"])
 
 
+@pytest.mark.parametrize("language", ["EN", "eng", "english"])
+def test_a_language_that_no_model_tells_is_refused(tmp_path, language):
+    source = tmp_path / "talk.jsonl"
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."}]
+    source.write_text(json.dumps({"messages": messages}))
+    with pytest.raises(InputError, match=f"ingest.language={language} is no code"):
+        ingest(IngestSettings(source=str(source), language=language), tmp_path / "out")
+
+
 def test_every_language_may_stay(tmp_path):
     figures = ingest(SETTINGS.model_copy(update={"language": None}), tmp_path)
     assert "language" not in [stage["stage"] for stage in figures["funnel"]]

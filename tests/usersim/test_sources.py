@@ -1,4 +1,6 @@
+import bz2
 import json
+import lzma
 import re
 
 import pyarrow as pa
@@ -53,7 +55,7 @@ class TestShapes:
         assert [d.messages[0].content for d in read(tmp_path / "talk.parquet")] == ["Hello"] * 3
 
     def test_a_folder_is_its_files_in_order(self, tmp_path):
-        written(tmp_path / "b.jsonl", lines({"messages": PLAIN}))
+        written(tmp_path / "b.JSONL", lines({"messages": PLAIN}))
         written(tmp_path / "a.json", json.dumps([{"conversations": HELLO}]))
         written(tmp_path / "notes.txt", "not data")
         assert [d.id[:4] for d in read(tmp_path)] == ["a-0-", "b-0-"]
@@ -223,6 +225,29 @@ class TestNothingToRead:
     def test_a_broken_parquet_file(self, tmp_path):
         with pytest.raises(InputError, match="as Parquet"):
             read(written(tmp_path / "talk.parquet", b"PAR1 and nothing else"))
+
+    def test_a_parquet_file_with_a_time_that_no_calendar_has(self, tmp_path):
+        when = pa.array([2**62], pa.timestamp("us"))
+        table = pa.Table.from_pylist([{"messages": PLAIN}]).append_column("at", when)
+        pq.write_table(table, tmp_path / "talk.parquet")
+        with pytest.raises(InputError, match="as Parquet after row 0"):
+            read(tmp_path / "talk.parquet")
+
+    @pytest.mark.parametrize(
+        ("begin", "remedy"),
+        [
+            (b"\x28\xb5\x2f\xfd\x04", "packed by zstd: unpack it first"),
+            (bz2.compress(b"{}"), "packed by bzip2"),
+            (lzma.compress(b"{}"), "packed by xz"),
+            (b"PK\x03\x04\x14", "a zip archive"),
+            ("{}".encode("utf-16"), "UTF-16"),
+        ],
+    )
+    def test_a_file_of_another_format_says_what_to_do(self, tmp_path, begin, remedy):
+        written(tmp_path / "a.jsonl", lines({"messages": PLAIN}))
+        written(tmp_path / "b.jsonl.zst", begin)
+        with pytest.raises(InputError, match=f"b.jsonl.zst is {remedy}"):
+            read(tmp_path)  # it is not passed over in silence
 
     def test_embedded_conversations_not_installed(self, monkeypatch):
         monkeypatch.setattr(reading, "find_spec", lambda _name: None)

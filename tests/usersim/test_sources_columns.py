@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from usersim.conversation import Rejection
+from usersim.errors import InputError
 from usersim.sources import ColumnMap, Source, SourceSettings
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sources" / "columns.jsonl"
@@ -54,6 +55,21 @@ def test_a_map_that_does_not_fit_says_where(change, reason, detail):
     assert isinstance(found, Rejection)
     assert found.reason == reason
     assert detail in found.detail
+
+
+def test_an_optional_column_that_no_record_has_is_told():
+    with pytest.raises(InputError, match=r"no record of .*columns.jsonl has account, licence"):
+        read(SAMPLE, MAP.model_copy(update={"person": "account", "license": "licence"}))
+
+
+@pytest.mark.parametrize("nobody", [None, "", float("nan")])
+def test_an_empty_cell_names_no_person(tmp_path, nobody):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": ["hi", "hello"], "user_id": nobody}))
+    mapped = ColumnMap(role=None, person="user_id")
+    assert [draft.persons for draft in read(path, mapped)] == [()]
+    path.write_text(json.dumps({"data": ["hi", "hello"], "user_id": nobody}))
+    assert [draft.persons for draft in read(path, None)] == [()]
 
 
 def test_one_name_for_two_roles_is_refused():

@@ -103,6 +103,13 @@ def test_a_dataset_that_cannot_be_opened_is_explained(hub):
             assert remedy in told
 
 
+def test_the_subsets_to_choose_from_are_told(hub):
+    told = "Config name is missing.\nPlease pick one among the available configs: ['survey']\nAs in"
+    hub(raising(ValueError(told)))
+    with pytest.raises(InputError, match=r"missing. Please pick one .*\['survey'\]\n"):
+        read("hub:a/b")
+
+
 def test_without_network_the_hub_is_an_input_error(monkeypatch):
     """The real client, told to stay offline."""
     from datasets import config

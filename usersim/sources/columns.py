@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from usersim.conversation import Role
 from usersim.settings import Settings
 from usersim.sources.draft import BadRecord
-from usersim.sources.turns import Reading, alternating, names_in, rows_in, spoken
+from usersim.sources.turns import Reading, alternating, named, names_in, rows_in, spoken
 
 Names = str | tuple[str, ...]
 
@@ -65,5 +65,4 @@ class ColumnMap(Settings):
         )
 
     def _person(self, record: Mapping[str, Any]) -> tuple[str, ...]:
-        value = record.get(self.person) if self.person else None
-        return () if value is None else (str(value),)
+        return named([record.get(self.person)] if self.person else [])

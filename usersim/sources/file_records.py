@@ -7,6 +7,7 @@ error.
 import codecs
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,16 @@ from usersim.errors import InputError
 from usersim.sources.draft import BadRecord, Raw, printable
 from usersim.sources.json_list import list_records
 
-_SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".json.gz", ".jsonl.gz", ".ndjson.gz")
+_DATA = re.compile(r"\.(?:(?:json|jsonl|ndjson)(?:\.(?:gz|zst|bz2|xz))?|parquet)$", re.IGNORECASE)
+_UNREADABLE = {
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it first",  # RFC 8878
+    b"BZh": "packed by bzip2: unpack it first",
+    b"\xfd7zXZ\x00": "packed by xz: unpack it first",
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"\xff\xfe": "UTF-16, as Windows PowerShell writes it: save it as UTF-8",
+    b"\xfe\xff": "UTF-16: save it as UTF-8",
+}
+"""What a file of another format begins with, and what the caller can do."""
 _MAX_OBJECT = 16 << 20  # bytes of a first object that may stand on several lines
 
 
@@ -31,24 +41,26 @@ def data_files(path: Path) -> list[Path]:
             )
         if not path.is_dir():
             return [path]
-        found = sorted(p for p in path.iterdir() if p.name.endswith(_SUFFIXES) and p.is_file())
+        found = sorted(p for p in path.iterdir() if _DATA.search(p.name) and p.is_file())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     if not found:
-        raise InputError(f"no {', '.join(_SUFFIXES)} file in {path}")
+        raise InputError(
+            f"no .json, .jsonl, .ndjson (or these with .gz) or .parquet file in {path}"
+        )
     return found
 
 
 def stem_of(path: Path) -> str:
     """A file's name, fit to be written, without the endings that tell its format."""
-    ending = next((s for s in sorted(_SUFFIXES, key=len) if path.name.endswith(s)), path.suffix)
-    return printable(path.name.removesuffix(ending))
+    ending = _DATA.search(path.name)
+    return printable(path.name[: ending.start()] if ending else path.stem)
 
 
 def raw_records(path: Path) -> Iterator[Raw]:
     """The records of one file, whatever its name says.
 
-    Raises InputError when the file is empty or cannot be opened.
+    Raises InputError when the file is empty, of another format, or cannot be opened.
     """
     try:
         with _opened(path) as handle:
@@ -56,6 +68,9 @@ def raw_records(path: Path) -> Iterator[Raw]:
             handle.seek(0)
             if not head:
                 raise InputError(f"{path} is empty: there is nothing to read")
+            for magic, remedy in _UNREADABLE.items():
+                if head.startswith(magic):
+                    raise InputError(f"{path} is {remedy}")
             if head.startswith(b"PAR1"):
                 yield from _parquet_records(path)
             else:
@@ -92,7 +107,7 @@ def _parquet_records(path: Path) -> Iterator[Raw]:
             for row in batch.to_pylist():
                 yield Raw(f"{stem_of(path)}-{number}", row)
                 number += 1
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # a time that no calendar has
         raise InputError(f"cannot read {path} as Parquet after row {number}: {error}") from error
 
 

@@ -52,12 +52,12 @@ class HubDataset:
                 number += 1
         except faults as error:
             raise WorldError(
-                f"{PREFIX}{self.name} broke off after {number} records ({_first_line(error)}): "
+                f"{PREFIX}{self.name} broke off after {number} records ({_first_lines(error)}): "
                 "run the same command again, or take fewer with ingest.max_records"
             ) from error
 
     def _remedy(self, split: str, error: Exception) -> str:
-        what = f"cannot open {PREFIX}{self.name}, split {split!r}: {_first_line(error)}"
+        what = f"cannot open {PREFIX}{self.name}, split {split!r}: {_first_lines(error, 2)}"
         return (
             f"{what}\n"
             "  without network: fetch its files elsewhere and give their folder, "
@@ -67,5 +67,5 @@ class HubDataset:
         )
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _first_lines(error: Exception, lines: int = 1) -> str:
+    return " ".join(str(error).splitlines()[:lines]) or type(error).__name__

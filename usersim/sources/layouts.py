@@ -11,7 +11,16 @@ from typing import Any, Literal
 from usersim.conversation import ROLES, STOP_REASONS, Message, Role, StopReason
 from usersim.sources.draft import BadRecord
 from usersim.sources.trees import is_tree
-from usersim.sources.turns import Reading, alternating, names_in, role_of, rows_in, said, spoken
+from usersim.sources.turns import (
+    Reading,
+    alternating,
+    named,
+    names_in,
+    role_of,
+    rows_in,
+    said,
+    spoken,
+)
 
 Record = Mapping[str, Any]
 Shape = Literal[
@@ -95,8 +104,7 @@ def _has(column: str) -> Callable[[Record], bool]:
 
 def _persons(record: Record) -> tuple[str, ...]:
     """Who the user is, where a column of the record tells."""
-    found = (record.get(column) for column in _PERSON_COLUMNS)
-    return tuple(str(value) for value in found if value not in (None, ""))
+    return named(record.get(column) for column in _PERSON_COLUMNS)
 
 
 def _plain(record: Record) -> Reading:

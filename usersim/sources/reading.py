@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from usersim.conversation import Rejection
-from usersim.errors import WorldError
+from usersim.errors import InputError, WorldError
 from usersim.files import file_hash, fingerprint
 from usersim.settings import Settings
 from usersim.sources.columns import ColumnMap
@@ -81,7 +81,8 @@ def read_source(
 class Source:
     """The conversations of a source; iterate it once, then `files` says what was read.
 
-    Iterating raises InputError when there is nothing to read and WorldError when the embedded
+    Iterating raises InputError when there is nothing to read, or at the end when no record had a
+    column that the caller named, and WorldError when the embedded
     conversations are not installed or a stream breaks.
     """
 
@@ -89,6 +90,10 @@ class Source:
         self.settings = settings
         self.files: list[InputFile] = []
         self._forest = Forest()
+        columns = settings.columns
+        optional = (columns.id, columns.person, columns.license) if columns else ()
+        self._missing = set(filter(None, optional))
+        """Columns that the caller named and no record has had so far."""
 
     def __iter__(self) -> Iterator[Draft | Rejection]:
         with closing(self._records()) as records:
@@ -96,6 +101,9 @@ class Source:
                 yield from self._read(raw, origin)
         for found in self._forest.paths():
             yield self._licensed(found, "oasst", {}) if isinstance(found, Draft) else found
+        if self._missing:
+            names = ", ".join(sorted(self._missing))
+            raise InputError(f"ingest.columns: no record of {self.settings.source} has {names}")
 
     def _records(self) -> Generator[tuple[Raw, str]]:
         """Records with the name of where they come from; notes each file when it is through."""
@@ -152,6 +160,7 @@ class Source:
             return read_record(record, self.settings.format)
         if not isinstance(record, dict):
             raise BadRecord("unknown_shape", "a record must be an object")
+        self._missing -= record.keys()
         return "columns", self.settings.columns.read(record)
 
     def _draft(self, raw: Raw, origin: str, shape: str, reading: Reading) -> Draft:

@@ -1,6 +1,6 @@
 """Turns out of foreign values: every layout is read with these, so all refuse the same things."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,12 @@ class Reading:
     stop_reason: StopReason | None = None
     scraped: bool = False
     persons: tuple[str, ...] = ()
+
+
+def named(values: Iterable[Any]) -> tuple[str, ...]:
+    """The persons that some cells name; an empty one, also as pandas writes it, names nobody."""
+    found = (str(value) for value in values)
+    return tuple(name for name in found if name not in ("", "None", "nan"))
 
 
 def names_in(record: Mapping[str, Any]) -> str:
