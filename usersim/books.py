@@ -34,7 +34,7 @@ from usersim.outcome import (
 )
 from usersim.plan import Agenda, Shard
 from usersim.shingling import Shingling
-from usersim.talk import Pace, Talk
+from usersim.talk import ENGINE_DIED, Pace, Talk
 
 
 class Books:
@@ -49,6 +49,8 @@ class Books:
         self.openers = Openers(settings.opener_threshold, Shingling(settings.opener_words))
         self.ended = 0
         """Conversations that have ended, in all sessions."""
+        self.blamed = 0
+        """Those that ended in this one because their engine died of them."""
         self.left: dict[int, int] = {}
         """Conversations that have not, by the number of their shard, where it was looked at."""
         self.leases: dict[int, int] = {}
@@ -157,6 +159,7 @@ class Books:
 
     async def end(self, shard: Shard, talk: Talk, ending: Ending) -> None:
         """Write an ending down; the shard's last one publishes the shard."""
+        self.blamed += ending.reason == ENGINE_DIED
         await talk.journal.add(ending)
         self.ended += 1
         self.left[shard.number] -= 1

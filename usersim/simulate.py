@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from usersim.books import Books
-from usersim.conversation import Role
-from usersim.engine import Engine
+from usersim.conversation import Message, Role
+from usersim.engine import Engine, Sampling
 from usersim.engines import EngineSpec, determinism, model_name, open_engine, open_shared, shares
 from usersim.error_rate import ErrorRate
-from usersim.errors import EngineDead, EngineUseless, WorldError
+from usersim.errors import (
+    DeterministicError,
+    EngineDead,
+    EngineUseless,
+    TransientError,
+    WorldError,
+)
 from usersim.gauges import Snapshot, WorkerState, exposed
 from usersim.journal import sole_owner
 from usersim.orphans import marked, reap
@@ -35,6 +41,8 @@ log = logging.getLogger(__name__)
 Engines = dict[Role, EngineSpec | Engine]
 """By role: specs are opened here, and again when they die; an opened engine is the caller's."""
 DEATHS_IN_VAIN = 3  # sittings in a row that an engine's death ended before any conversation did
+PROBES: dict[Role, tuple[Message, ...]] = {"user": (), "assistant": (Message("user", "Hello"),)}
+"""What an engine is asked that shall be known to die of a conversation, not of anything."""
 SAVE_S = 2.0  # how often the time spent is written down: a kill loses at most this much of it
 
 
@@ -80,6 +88,8 @@ async def simulate_async(
 async def _to_the_end(open_books: Callable[[], Books], engines: Engines) -> dict[str, Any]:
     """Sit until every conversation has ended: after an engine's death again, as after a kill.
 
+    After one in vain turns are first asked for one by one: whose turn an engine then dies of ends.
+
     Raises WorldError when `DEATHS_IN_VAIN` sittings brought nothing, or a caller's engine died.
     """
     stopping, in_vain = Stopping(), 0
@@ -89,12 +99,12 @@ async def _to_the_end(open_books: Callable[[], Books], engines: Engines) -> dict
         try:
             if books.publish_finished():
                 begun = books.ended
-                await _hold_missing(books, engines, stopping)
+                await _hold_missing(books, engines, stopping, careful=in_vain > 0)
             return books.close_run()
         except EngineUseless as error:
             raise WorldError(books.useless(error)) from error
         except EngineDead as error:
-            in_vain = 0 if books.ended > begun else in_vain + 1
+            in_vain = 0 if books.ended - books.blamed > begun else in_vain + 1
             if stopping.asked or not ours or in_vain == DEATHS_IN_VAIN:
                 raise WorldError(books.unfinished(f"an engine died: {error}")) from error
             log.warning("an engine died (%s): engines are opened again, talks go on", error)
@@ -128,7 +138,9 @@ def _cost(engines: Engines, usage: dict[str, dict[str, int]]) -> dict[str, dict[
     }
 
 
-async def _hold_missing(books: Books, wanted: Engines, stopping: Stopping) -> None:
+async def _hold_missing(
+    books: Books, wanted: Engines, stopping: Stopping, *, careful: bool
+) -> None:
     """Open the engines and hold every conversation that has not ended."""
     settings = books.agenda.settings
     nobody_yet, session = Snapshot(settings.conversations, books.ended), None
@@ -138,9 +150,19 @@ async def _hold_missing(books: Books, wanted: Engines, stopping: Stopping) -> No
         stack.enter_context(exposed(lambda: session.snapshot() if session else nobody_yet))
         engines = await open_engines(stack, wanted)
         simulator = Simulator(settings, engines, books.openers, lambda: not stopping.asked)
+        if careful:
+            await _probe(engines)
+            simulator.alone = settings.concurrency
         with track("simulate", settings.conversations, "conversations", books.ended) as bar:
             session = Session(books, simulator, stopping, bar)
             await session.hold_all()
+
+
+async def _probe(engines: dict[Role, Engine]) -> None:
+    """Raise EngineDead where an engine dies of anything: no conversation is to blame."""
+    for role, engine in engines.items():
+        with suppress(TransientError, DeterministicError):
+            await engine.complete(PROBES[role], Sampling(max_tokens=1))
 
 
 async def open_engines(stack: AsyncExitStack, wanted: Engines) -> dict[Role, Engine]:

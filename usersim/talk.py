@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usersim.conversation import Message, Role, StopReason
 from usersim.engine import Completion, Engine, Sampling, all_or_none
-from usersim.errors import DeterministicError, EngineUseless, TransientError
+from usersim.errors import DeterministicError, EngineDead, EngineUseless, TransientError
 from usersim.guards import is_foreign, loop_among, refuse_turn
 from usersim.journal import Attempt, Ending, Journal
 from usersim.leaving import bias_after
@@ -25,6 +26,8 @@ TEMPLATE_TOKENS = 24
 
 EXHAUSTED = "transient_exhausted"
 """The reason of a conversation that ended because a transient error stayed."""
+ENGINE_DIED = "engine_died"
+"""The reason of a conversation that was alone with its engine when that died."""
 NOBODY_LET_IN = {"not_authorized", "not_paid", "not_found", "redirected"}
 """Reasons of errors that say nothing of a conversation: of the key, the account or the address."""
 
@@ -128,6 +131,9 @@ class Simulator:
         self.engines = engines
         self.openers = openers
         self.pace = Pace()
+        self.alone = 0
+        """So many completions are asked for one by one, to learn whose an engine dies of."""
+        self._one_by_one = asyncio.Lock()
         self._may_go_on = may_go_on
         self._likeness = likeness_of(settings)
         context = min(engine.context_tokens for engine in engines.values())
@@ -294,6 +300,21 @@ class Simulator:
             raise DeterministicError(str(error), reason=EXHAUSTED) from error
 
     async def _ask_once(
+        self, role: Role, heard: Sequence[Message], sampling: Sampling
+    ) -> Completion:
+        async with self._one_by_one if self.alone else nullcontext():
+            alone = self.alone > 0  # it may have been over while this one waited
+            try:
+                completion = await self._complete(role, heard, sampling)
+            except EngineDead as error:
+                self.alone = 0
+                if alone:
+                    raise DeterministicError(f"its engine died: {error}", ENGINE_DIED) from error
+                raise
+            self.alone -= alone
+            return completion
+
+    async def _complete(
         self, role: Role, heard: Sequence[Message], sampling: Sampling
     ) -> Completion:
         if not self._may_go_on():

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+from contextlib import nullcontext
 
 import pytest
 
 from usersim.audit import Audit
 from usersim.engines import EngineSpec, Price, determinism, open_engine
 from usersim.engines.scripted import HeldEngine, ScriptedEngine, dying, talkative
-from usersim.errors import WorldError
+from usersim.errors import EngineDead, WorldError
 from usersim.files import read_conversations
 from usersim.orphans import MARK
 from usersim.outcome import Lineage
@@ -97,7 +98,7 @@ def rows(run):
 def test_an_engine_that_dies_is_opened_again_and_talks_go_on(tmp_path, monkeypatch, caplog):
     figures = held_by(tmp_path / "broken", monkeypatch, (20, 0, 0, 20, 0))
     whole = held_by(tmp_path / "whole", monkeypatch, ())
-    assert (figures["sessions"], whole["sessions"]) == (6, 1)
+    assert (figures["sessions"], whole["sessions"]) == (5, 1)  # one was never asked for a turn
     assert sum("an engine died (scripted" in record.message for record in caplog.records) == 5
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
     assert figures["usage"] == whole["usage"]  # nothing that was finished is asked for again
@@ -107,6 +108,43 @@ def test_an_engine_that_dies_whenever_it_is_opened_stops_the_run(tmp_path, monke
     with pytest.raises(WorldError, match=r"an engine died: scripted: dead; .*same command resumes"):
         held_by(tmp_path, monkeypatch, (20, 0, 0, 0))
     assert held_by(tmp_path, monkeypatch, ())["conversations"] == 30
+
+
+class Poisoned(ScriptedEngine):
+    """Dies of certain turns, known by their seeds, and stays dead."""
+
+    def __init__(self, seeds):
+        self.dead, talks = False, talkative(model="a")
+
+        def script(messages, sampling):
+            self.dead = self.dead or sampling.seed in seeds
+            if self.dead:
+                raise EngineDead("scripted: dead")
+            return talks._script(messages, sampling)
+
+        super().__init__(script, "a")
+
+
+@pytest.mark.parametrize(("poison", "commands"), [([0], 1), ([0, 17], 1), ([0, 1], 2)])
+def test_a_conversation_that_its_engine_always_dies_of_ends(
+    tmp_path, monkeypatch, poison, commands
+):
+    agenda = Agenda(DEATHS, "recipe-1", 7)
+    seeds = {agenda.plan(index).turn_seed(1, 0) for index in poison}
+    monkeypatch.setattr(
+        "usersim.simulate.open_engine",
+        lambda spec: talkative(2, "u") if spec.opens == "user" else Poisoned(seeds),
+    )
+    for left in reversed(range(commands)):
+        with pytest.raises(WorldError, match="an engine died") if left else nullcontext():
+            figures = simulate(
+                DEATHS, scripted("user"), scripted("assistant"), tmp_path / "broken", "recipe-1", 7
+            )
+    assert figures["rejected_reasons"] == {"engine_died": len(poison)}
+    held_by(tmp_path / "whole", monkeypatch, ())
+    spoiled = {agenda.plan(index).id for index in poison}
+    others = [[row for row in shard if row.id not in spoiled] for shard in rows(tmp_path / "whole")]
+    assert rows(tmp_path / "broken") == others
 
 
 @pytest.mark.parametrize("shared", [False, True])
