@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
-from pipelines.run_view import numbers_of
+from pipelines.run_view import as_number, numbers_of
 from usersim.briefs import Brief
 from usersim.checkpoints import about_checkpoint, resolve_checkpoint
 from usersim.conversation import Conversation
@@ -160,10 +160,11 @@ def read_simulation(path: Path, limit: int) -> Simulation:
     metrics = read_json(run.metrics_file) if run.metrics_file.is_file() else {}
     talk = metrics.get("simulate") or {}
     stood, guards = sum(len(c.user_turns) for c in conversations), talk.get("guards")
+    passed_over = int(as_number(talk.get("candidates_passed_over")) or 0)
     return Simulation(
         persons,
         _briefs(run, len(conversations)),
-        None if guards is None else confusion_of_attempts(numbers_of(guards), stood),
+        None if guards is None else confusion_of_attempts(numbers_of(guards), stood + passed_over),
         path.resolve().name,
         len(conversations),
         talk.get("rejected"),

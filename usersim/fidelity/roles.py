@@ -63,7 +63,8 @@ def _confused(conversations: Sequence[Conversation]) -> list[list[float]]:
 def confusion_of_attempts(guards: Mapping[str, float], stood: int) -> float | None:
     """Share of all user turns that were drawn in a run which a guard refused for role confusion.
 
-    `guards` are refused turns by `role:reason`, as in metrics.json, `stood` those that stand.
+    `guards` are refused turns by `role:reason`, as in metrics.json, `stood` those that no guard
+    refused: the turns that stand, and candidates that were passed over.
     """
     refused = {key: int(n) for key, n in guards.items() if key.startswith("user:")}
     return plain_share(refused.get("user:role_confusion", 0), stood + sum(refused.values()))
