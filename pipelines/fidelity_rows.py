@@ -21,16 +21,13 @@ class FidelityRow:
     floor: float | None = None
     floor_high: float | None = None
     prompted: float | None = None
+    within: bool | None = None
+    """Whether people, as many on each side, are as far from people; None where that is not known."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """Both ends, where both are known."""
         return None if self.low is None or self.high is None else (self.low, self.high)
-
-    @property
-    def within(self) -> bool | None:
-        """Whether it is no farther than people are from people; None where that is not known."""
-        return None if self.floor_high is None else abs(self.value) <= self.floor_high
 
 
 def fidelity_rows(table: Mapping[str, Any]) -> list[FidelityRow]:
@@ -48,6 +45,7 @@ def _row(row: Mapping[str, Any]) -> FidelityRow:
         str(row.get("unit") or ""),
         float(row["value"]),
         **{key: as_number(row.get(key)) for key in numbers},
+        within=row.get("within"),
     )
 
 

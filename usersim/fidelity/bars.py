@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from usersim.fidelity.summary import reached
+
 FEWEST_CONVERSATIONS = 300
 """On both sides, for the classifier two-sample test."""
 PERPLEXITY_CHANGE, WITH_PROFILE_CHANGE = -0.20, -0.25
@@ -128,13 +130,8 @@ def _two_sample(table: Mapping[str, Any]) -> Iterator[Bar]:
             yield Bar(
                 f"two-sample AUC, {name}, {part} turns", value, bound,
                 below if enough else None, one.get("low"), one.get("high"), floor,
-                _value(one.get("prompted")), _reached(one), few,
+                _value(one.get("prompted")), reached(one), few,
             )  # fmt: skip
-
-
-def _reached(one: Mapping[str, Any]) -> bool | None:
-    value, high = one.get("auc_at_floor_size"), one.get("floor_high")
-    return None if value is None or high is None else value <= high
 
 
 def _variety(table: Mapping[str, Any]) -> Iterator[Bar]:

@@ -22,7 +22,8 @@ def summary_rows(table: Mapping[str, Any]) -> list[Row]:
     """Rows of `point`, `name`, `unit`, `value`, `low`, `high`, `floor`, `floor_high`, `prompted`.
 
     `unit` is "", "share", "points", "words", "bit", "error" or "auc"; floors and baselines are
-    numbers in the same unit, None where not known.
+    numbers in the same unit, None where not known. `within` is the figure's own, of a share that of
+    its difference from people's; None where people are no yardstick (a gain over the baseline).
     """
     makers = (_perplexity, _endings, _variety, _typing, _apart, _roles, _told, _memory)
     return [row for maker in makers for row in maker(table)]
@@ -35,7 +36,9 @@ def _row(point: str, name: str, unit: str, figure: Mapping[str, Any] | None, **m
         prompted = prompted.get("value", prompted.get("auc"))
     keys = ("value", "low", "high", "floor", "floor_high")
     numbers = {key: found.get(key) for key in keys}
-    return {"point": point, "name": name, "unit": unit} | numbers | {"prompted": prompted}
+    within = found.get("within", (found.get("difference") or {}).get("within"))
+    told = {"prompted": prompted, "within": within}
+    return {"point": point, "name": name, "unit": unit} | numbers | told
 
 
 def _perplexity(table: Mapping[str, Any]) -> Iterator[Row]:
@@ -102,7 +105,14 @@ def _apart(table: Mapping[str, Any]) -> Iterator[Row]:
     for part in ("first", "later"):
         for name, one in (found.get(part) or {}).items():
             if isinstance(one, Mapping) and "auc" in one:
-                yield _row("two_sample", f"{name}, {part} turns", "auc", one, value=one["auc"])
+                name, more = f"{name}, {part} turns", {"value": one["auc"], "within": reached(one)}
+                yield _row("two_sample", name, "auc", one, **more)
+
+
+def reached(one: Mapping[str, Any]) -> bool | None:
+    """Whether real people are told apart as well, as many of them on each side."""
+    value, high = one.get("auc_at_floor_size"), one.get("floor_high")
+    return None if value is None or high is None else value <= high
 
 
 def _roles(table: Mapping[str, Any]) -> Iterator[Row]:
