@@ -20,6 +20,7 @@ from usersim.fidelity.persons import Person, conversations_of
 from usersim.fidelity.roles import role_figures
 from usersim.fidelity.rounds import DEFINITION as ROUNDS
 from usersim.fidelity.rounds import rounds_figures
+from usersim.fidelity.shares import DEFINITION as SHARE
 from usersim.fidelity.summary import summary_rows
 from usersim.fidelity.two_sample import TwoSampleSettings, two_sample
 from usersim.fidelity.variety import variety_figures
@@ -86,7 +87,7 @@ def measured(material: Material, settings: MeasureSettings | None = None) -> dic
         table["memorisation"] = _memorised(material)
         bar.advance()
     table["left_out"] = _left_out(material)
-    table["definitions"] = DEFINITIONS
+    table["definitions"] = DEFINITIONS | {"share": SHARE}
     return table | {"summary": summary_rows(table)}
 
 

@@ -28,7 +28,6 @@ DEFINITIONS = {
     "broken_down": "share of conversations that ended in repetition, a loop of goodbyes or "
     "refusals, no acceptable turn, or an error; of real people: in which the same rules would "
     "have ended theirs",
-    "floor": "the share among real people; floor_high: the end of its interval",
 }
 
 

@@ -25,6 +25,16 @@ def test_a_share_stands_beside_that_of_people_and_of_the_baseline():
     assert found["difference"]["value_at_floor_size"] == pytest.approx(0.125, abs=0.05)
 
 
+def test_what_nobody_did_may_be_rare():
+    """Who is drawn anew from 300 that never did is always 0: the bootstrap cannot tell how rare."""
+    simulated, real = (persons_of(talk(f"{s}{n}", "no") for n in range(300)) for s in "sr")
+    found = share_figure(simulated, real, (), says("yes"))
+    ends = found["value"], found["low"], found["high"], found["floor_high"]
+    assert ends == (0.0, 0.0, 0.0122, 0.0122)
+    always = share_figure(simulated, real, (), says("no"))
+    assert (always["low"], always["high"]) == (0.9878, 1.0)
+
+
 def test_without_a_side_its_figures_are_not_known():
     found = share_figure((), persons_of(talks("r", 10, 1)), (), says("please"))
     assert found["value"] is None
