@@ -22,7 +22,7 @@ class FidelityRow:
     floor_high: float | None = None
     prompted: float | None = None
     within: bool | None = None
-    """Whether people, as many on each side, are as far from people; None where that is not known."""
+    """Whether people, as many on each side, are as far from people; None where it is not known."""
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -8,8 +8,14 @@ from pipelines.report import write_report
 from pipelines.report_sections import samples
 from usersim.files import write_json, write_text
 
-FIGURE = {"value": 0.62, "low": 0.57, "high": 0.66, "floor": 0.55, "floor_high": 0.58,
-          "within": False}
+FIGURE = {
+    "value": 0.62,
+    "low": 0.57,
+    "high": 0.66,
+    "floor": 0.55,
+    "floor_high": 0.58,
+    "within": False,
+}
 
 
 LEARNED = {

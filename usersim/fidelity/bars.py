@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from usersim.fidelity.summary import reached
+from usersim.fidelity.summary import reached, within_of
 
 FEWEST_CONVERSATIONS = 300
 """On both sides, for the classifier two-sample test."""
@@ -59,22 +59,23 @@ def bars(table: Mapping[str, Any], training: Mapping[str, Any]) -> list[Bar]:
     return [*found, _speed(training)]
 
 
-def _at_most(name: str, figure: Mapping[str, Any] | None, bound: float | None, **more: Any) -> Bar:
+def _at_most(
+    name: str, figure: Mapping[str, Any] | None, bound: float | None, note: str = ""
+) -> Bar:
     """The size of a figure must not be above the bound."""
     found = figure or {}
-    value = more.pop("value", found.get("value"))
-    known = value is not None and bound is not None
+    value = found.get("value")
     return Bar(
         name,
         value,
         bound,
-        abs(value) <= bound if known else None,
+        None if value is None or bound is None else abs(value) <= bound,
         found.get("low"),
         found.get("high"),
-        more.pop("floor", found.get("floor")),
-        more.pop("baseline", _value(found.get("prompted"))),
-        found.get("within"),
-        **more,
+        found.get("floor"),
+        _value(found.get("prompted")),
+        within_of(found),
+        note,
     )
 
 
@@ -147,17 +148,20 @@ def _roles(table: Mapping[str, Any]) -> Iterator[Bar]:
     attempts = found.get("confusion_of_attempts")
     shares = [v for v in (confusion.get("value"), attempts) if v is not None]
     note = f"of turns that stand {confusion.get('value')}, of all that were drawn {attempts}"
-    value = max(shares, default=None)
-    yield _at_most("role confusion: share of turns", confusion, CONFUSION, value=value, note=note)
-    broken, value = found.get("broken_down") or {}, None
+    worst = max(shares, default=None)
+    if worst != confusion.get("value"):  # the run's own count has no interval
+        confusion = confusion | {"value": worst, "low": None, "high": None, "difference": None}
+    yield _at_most("role confusion: share of turns", confusion, CONFUSION, note=note)
+    broken = found.get("broken_down") or {}
     side = (table.get("about") or {}).get("simulated", {})
     held = side.get("published") or side.get("conversations") or 0
     lost = side.get("rejected") or 0
-    if broken.get("value") is not None:
-        # One that broke down before its first answer was not even published.
-        value = round((broken["value"] * held + lost) / max(1, held + lost), 4)
+    for key in ("value", "low", "high"):
+        if broken.get(key) is not None:
+            # One that broke down before its first answer was not even published.
+            broken = broken | {key: round((broken[key] * held + lost) / max(1, held + lost), 4)}
     name = "early stops and loops: share of conversations"
-    yield _at_most(name, broken, BROKEN_DOWN, value=value, note=f"{lost} had no round at all")
+    yield _at_most(name, broken, BROKEN_DOWN, note=f"{lost} had no round at all")
 
 
 def _endings(table: Mapping[str, Any]) -> Iterator[Bar]:

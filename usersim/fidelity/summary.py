@@ -22,8 +22,7 @@ def summary_rows(table: Mapping[str, Any]) -> list[Row]:
     """Rows of `point`, `name`, `unit`, `value`, `low`, `high`, `floor`, `floor_high`, `prompted`.
 
     `unit` is "", "share", "points", "words", "bit", "error" or "auc"; floors and baselines are
-    numbers in the same unit, None where not known. `within` is the figure's own, of a share that of
-    its difference from people's; None where people are no yardstick (a gain over the baseline).
+    numbers in the same unit, None where not known. `within`: see `within_of` and `reached`.
     """
     makers = (_perplexity, _endings, _variety, _typing, _apart, _roles, _told, _memory)
     return [row for maker in makers for row in maker(table)]
@@ -36,9 +35,14 @@ def _row(point: str, name: str, unit: str, figure: Mapping[str, Any] | None, **m
         prompted = prompted.get("value", prompted.get("auc"))
     keys = ("value", "low", "high", "floor", "floor_high")
     numbers = {key: found.get(key) for key in keys}
-    within = found.get("within", (found.get("difference") or {}).get("within"))
-    told = {"prompted": prompted, "within": within}
+    told = {"prompted": prompted, "within": within_of(found)}
     return {"point": point, "name": name, "unit": unit} | numbers | told
+
+
+def within_of(figure: Mapping[str, Any]) -> bool | None:
+    """A figure's `within`, of a share that of its difference from people's; None where unknown."""
+    found: bool | None = figure.get("within", (figure.get("difference") or {}).get("within"))
+    return found
 
 
 def _perplexity(table: Mapping[str, Any]) -> Iterator[Row]:
@@ -105,8 +109,8 @@ def _apart(table: Mapping[str, Any]) -> Iterator[Row]:
     for part in ("first", "later"):
         for name, one in (found.get(part) or {}).items():
             if isinstance(one, Mapping) and "auc" in one:
-                name, more = f"{name}, {part} turns", {"value": one["auc"], "within": reached(one)}
-                yield _row("two_sample", name, "auc", one, **more)
+                yield _row("two_sample", f"{name}, {part} turns", "auc", one,
+                           value=one["auc"], within=reached(one))  # fmt: skip
 
 
 def reached(one: Mapping[str, Any]) -> bool | None:

@@ -77,9 +77,18 @@ def test_a_test_on_too_few_conversations_is_no_proof():
 def test_conversations_that_never_got_an_answer_broke_down_too():
     found = table(broken=0.05)
     found["about"]["simulated"] = {"conversations": 300, "rejected": 30}
+    found["role_adherence"]["broken_down"] |= {"low": 0.03, "high": 0.08}
     bar = next(b for b in bars(found, {}) if "loops" in b.name)
     assert bar.value == pytest.approx((15 + 30) / 330, abs=1e-3)
+    assert bar.low < bar.value < bar.high
     assert bar.holds is False
+
+
+def test_an_interval_is_that_of_the_figure_beside_it():
+    made = table(confusion=0.0, attempts=0.01)
+    made["role_adherence"]["confusion"] |= {"low": 0.0, "high": 0.004}
+    bar = next(b for b in bars(made, {}) if "confusion" in b.name)
+    assert (bar.value, bar.low, bar.high) == (0.01, None, None)
 
 
 def test_it_is_said_where_people_themselves_miss_the_bound():
