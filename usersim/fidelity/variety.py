@@ -174,6 +174,8 @@ def _distinct(
     table["sample"] = size
     if simulated:
         table["difference"] = against_floor(difference, simulated, real, signed=True)
+        if prompted:
+            table["difference"]["prompted"] = {"value": rounded(difference(prompted, real))}
     return table
 
 

@@ -59,3 +59,10 @@ def test_distinct_openings_are_compared_at_one_size():
     found = variety_figures(many, few)["distinct_openings"]
     assert found["sample"] == 10
     assert (found["real"], found["simulated"]) == (1.0, 0.1)
+
+
+def test_the_baselines_openings_stand_beside():
+    various = persons_of(talk(f"r{n}", f"{n} is a number") for n in range(10))
+    same = persons_of(talk(f"p{n}", f"tell me about {n}") for n in range(10))
+    found = variety_figures(various, various, same)["distinct_openings"]["difference"]
+    assert (found["value"], found["prompted"]) == (0.0, {"value": -0.9})
