@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,6 @@ from usersim.progress import track
 from usersim.settings import Settings
 
 Dimension = Literal["memorisation", "values", "personality", "hallucination", "stability"]
-DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 
 ASKS: dict[Dimension, str] = {
     "memorisation": "Are the facts in the reply those of the notes? 7: all right and exact."

@@ -110,11 +110,6 @@ class Profile:
             raise InputError(f"{path.with_suffix('.yaml')}: no paragraph {', '.join(strange)}")
         return cls(name or _named_after(path), paragraphs, about, skipped)
 
-    @property
-    def slug(self) -> str:
-        """The name as a file or adapter is named."""
-        return re.sub(r"\W+", "-", self.name.casefold()).strip("-") or "character"
-
     @cached_property
     def pronoun(self) -> str:
         """What the story calls the person."""
