@@ -23,7 +23,7 @@ from usersim.conversation import Conversation, Message
 from usersim.engine import Completion, Engine
 from usersim.engines import EngineSpec, open_engine
 from usersim.plan import FORBID_END, SamplingSettings
-from usersim.rows import ViewSettings
+from usersim.rows import ViewSettings, head_and_tail
 from usersim.surface import turn_statistics
 from usersim.train import pick, read_people
 
@@ -41,12 +41,9 @@ def contexts(conversation: Conversation, chat: ChatFormat) -> Iterator[tuple[lis
 
 def clipped(message: Message, chat: ChatFormat) -> Message:
     """The message as training shows it."""
-    ids = list(chat.text_ids(message.content))
-    if message.role == "user":
-        ids = ids[: VIEW.target_limit]
-    elif len(ids) > VIEW.context_limit:
-        tail = VIEW.context_limit // 4
-        ids = ids[: VIEW.context_limit - tail] + ids[len(ids) - tail :]
+    whole = list(chat.text_ids(message.content))
+    user = message.role == "user"
+    ids = whole[: VIEW.target_limit] if user else head_and_tail(whole, VIEW.context_limit)
     return Message(message.role, chat.tokenizer.decode(ids) or " ")
 
 

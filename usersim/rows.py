@@ -121,11 +121,14 @@ def _check_room(room: int, view: ViewSettings) -> None:
 
 def _clipped(message: Message, chat: ChatFormat, limit: int) -> list[int]:
     """A turn of the side that is not learned: head and tail when it is long."""
-    text = list(chat.text_ids(message.content))
-    if len(text) > limit:
-        tail = limit // 4
-        text = text[: limit - tail] + text[len(text) - tail :]
+    text = head_and_tail(list(chat.text_ids(message.content)), limit)
     return [*chat.header_ids(message.role), *text, chat.end_of_turn_id, *chat.separator_ids]
+
+
+def head_and_tail(ids: list[int], limit: int) -> list[int]:
+    """The first 3/4 and last 1/4 of `limit` tokens; all where there are no more."""
+    tail = limit // 4
+    return ids if len(ids) <= limit else ids[: limit - tail] + ids[len(ids) - tail :]
 
 
 def _turn(
