@@ -15,9 +15,9 @@ from zipfile import BadZipFile
 
 from usersim.errors import InputError
 from usersim.fidelity.classifiers import FEATURES, LinearModel, counted, shape
-from usersim.fidelity.habits import is_misspelt
+from usersim.fidelity.habits import HABITS
 from usersim.files import whole_file
-from usersim.surface import SHARES, word_count
+from usersim.surface import word_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,10 +27,9 @@ PARTS = ("first", "later")
 """Openers and later turns differ too much for one model."""
 LENGTHS = 9
 """Classes of doubling length: no word, one, two or three, and so on to 128 words and more."""
-HABITS = (*SHARES.values(), is_misspelt)
-"""What fidelity counts of a turn: in a logistic regression a column of its own makes it as frequent
-among weighted turns as among people's."""
 COLUMNS = len(shape("")) + len(HABITS) + LENGTHS
+"""A column of its own makes each habit that fidelity counts, in a logistic regression, as frequent
+among weighted turns as among people's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def noticed(texts: Sequence[str]) -> list[Any]:
 def _habits(text: str) -> list[float]:
     lengths = [0.0] * LENGTHS
     lengths[min(word_count(text).bit_length(), LENGTHS - 1)] = 1.0
-    return [float(has(text)) for has in HABITS] + lengths
+    return [float(has(text)) for has in HABITS.values()] + lengths
 
 
 def _arrays(model: LinearModel) -> "dict[str, NDArray[np.float32]]":

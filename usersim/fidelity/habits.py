@@ -21,6 +21,7 @@ from usersim.fidelity.designs import (
 )
 from usersim.fidelity.intervals import ratios, rounded, weighted_medians
 from usersim.fidelity.persons import Person, Turn, turns_of
+from usersim.surface import DEFINITIONS as SURFACE
 from usersim.surface import LONG_WORDS, SHARES, word_count
 
 if TYPE_CHECKING:
@@ -59,15 +60,9 @@ GROUPS: dict[str, Callable[[Turn], bool]] = {
 DEFINITIONS = {
     "words_mean": f"mean words of a turn; one of more than {LONG_WORDS} counts as {LONG_WORDS}",
     "words_median": "median words of a turn",
-    "lower_case_start": "share of turns whose first character is a lower-case letter",
-    "ends_in_punctuation": "share of turns that end in . ? or !",
-    "question_mark": "share of turns that contain ?",
-    "please": "share of turns that contain 'please'",
-    "thank": "share of turns that contain 'thank'",
+    **{name: SURFACE[name] for name in SHARES},
     "misspelt": "share of turns with a plain lower-case word of four letters or more that no "
     "English dictionary knows and that is one edit away from a common one",
-    "up_to_3_words": "share of turns of 3 words or fewer",
-    "over_100_words": "share of turns of more than 100 words",
     "error": "relative error, simulated / real - 1; its floor is the size of the same error "
     "between two halves of the real people",
     "words": f"Wasserstein-1 distance of words per turn (more than {LONG_WORDS} count as that), in "
@@ -100,10 +95,11 @@ def is_misspelt(text: str) -> bool:
     return any(_is_slip(word) for word in set(_PLAIN_WORD.findall(outside_code(text))))
 
 
+HABITS: dict[str, Callable[[str], bool]] = {**SHARES, "misspelt": is_misspelt}
+"""Statistics that are shares of turns, each by its test."""
 STATISTICS: dict[str, Callable[[str], float]] = {
     "words_mean": lambda text: min(word_count(text), LONG_WORDS),
-    **SHARES,
-    "misspelt": is_misspelt,
+    **HABITS,
 }
 NAMES = ("words_median", *STATISTICS)
 

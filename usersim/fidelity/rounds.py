@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from usersim.fidelity.designs import Compared, Design, Summary, jensen_shannon, sums_of
-from usersim.fidelity.persons import Person
+from usersim.fidelity.persons import Person, conversations_of
 from usersim.surface import ROUNDS_SHOWN, rounds_cap
 
 DEFINITION = (
@@ -21,8 +21,7 @@ def rounds_figures(
     Above ROUNDS_SHOWN rounds are pooled; see DEFINITION.
     """
     sides = {"simulated": simulated, "prompted": prompted}
-    caps = [rounds_cap([c for p in side for c in p.conversations]) for side in sides.values()]
-    cap = min([c for c in caps[:1] if c], default=None)
+    cap = rounds_cap(conversations_of(simulated))
     table: dict[str, Any] = {"cap": cap, "real": _shares(real, None), "real_to_cap": None}
     table["real_to_cap"] = _shares(real, cap) if cap else None
     for name, side in sides.items():
