@@ -1,7 +1,7 @@
 """The summary of a run's fidelity.json as rows: each beside people's floor and the baseline's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.charts import plain_words
@@ -65,6 +65,6 @@ def surface_rows(surface: Mapping[str, Any]) -> list[FidelityRow]:
         table = surface.get("distance", {}).get(key) or {}
         if as_number(table.get("value")) is not None:
             floor, high = (as_number(table.get(key)) for key in ("floor", "floor_high"))
-            row = FidelityRow("distance", name, unit, float(table["value"]))
-            found.append(replace(row, floor=floor, floor_high=high))
+            value = float(table["value"])
+            found.append(FidelityRow("distance", name, unit, value, floor=floor, floor_high=high))
     return found
