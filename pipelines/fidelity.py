@@ -13,7 +13,8 @@ from usersim.errors import InputError, WorldError
 
 log = logging.getLogger(__name__)
 
-EMBEDDED_BASE = "the model's own base is not known: name one by --base"
+NO_BASE = "the model's own base is not known: name one by --base"
+SERVED = "the recipe's engines.user is an endpoint, which serves the user model and not its base"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +47,29 @@ class FidelityOptions:
         int, typer.Option(metavar="N", min=0, help="To simulate by the baseline; 0: none.")
     ] = 48
     base: Annotated[
-        str, typer.Option(metavar="MODEL", help="The baseline's model. [default: the base]")
+        str,
+        typer.Option(
+            metavar="MODEL", help="The baseline's model. [default: the user model's base]"
+        ),
     ] = ""
     assistant: Annotated[
-        str, typer.Option(metavar="MODEL", help="Who answers in simulations of its own.")
+        str,
+        typer.Option(
+            metavar="MODEL", help="Who answers in simulations held here. [default: the run's]"
+        ),
     ] = ""
     dev: Annotated[
-        str, typer.Option(metavar="FILE", help="People to choose the baseline's prompt on.")
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="People to choose the baseline's prompt on. [default: the run's dev]",
+        ),
     ] = ""
     train: Annotated[
-        str, typer.Option(metavar="FILE", help="People whom the model learned from.")
+        str,
+        typer.Option(
+            metavar="FILE", help="People whom the model learned from. [default: the run's]"
+        ),
     ] = ""
     splits: Annotated[
         int, typer.Option(metavar="N", min=1, help="Halvings behind the classifiers' floor.")
@@ -174,7 +188,7 @@ class Scores:
         found = scored(model.checkpoint, real, told, context, keep)
         base = options.base or str(model.about.get("base", ""))
         if not base:
-            return cls(found, "", "", {}, {"prompted": EMBEDDED_BASE})
+            return cls(found, "", "", {}, {"prompted": NO_BASE})
         try:
             checkpoint = resolve_checkpoint(base)
         except (InputError, WorldError) as error:
@@ -261,8 +275,11 @@ class Work:
             self.left_out["candidates"] = "no learned likeness beside the model: turns as drawn"
         if told:
             settings = settings.model_copy(update={"end_bias": 0.0, "candidates": 1})
+            if spec.kind == "endpoint":
+                self.left_out[point] = SERVED
+                return []
             if spec.kind == "vllm":
-                spec = spec.model_copy(update={"model": user, "name": ""})
+                spec = spec.model_copy(update={"model": user, "name": "", "adapter": ""})
         folder = work_folder(self._options.out)
         try:
             return simulated(Speakers(spec, assistant, told), settings, folder, seed=7)

@@ -214,7 +214,7 @@ def speaking(
         model.recipe.assistant_engine(nowhere),
     )
     user, answers = (spec.model_copy(update={"log_dir": None}) for spec in engines)
-    if user.kind == "vllm":
+    if user.kind == "vllm" and not user.adapter:
         user = user.model_copy(update={"model": str(model.checkpoint), "opens": "user"})
     if assistant:
         answers = answers.model_copy(update={"model": assistant, "name": ""})

@@ -5,15 +5,17 @@ import math
 import random
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 from scripted_run import recipe_of
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.fidelity import Scores
-from pipelines.fidelity_inputs import read_simulation
+from pipelines.fidelity import FidelityOptions, Scores, Work
+from pipelines.fidelity_inputs import UserModel, read_simulation
 from pipelines.fidelity_screen import shown
+from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from usersim.checkpoints import CARD
 from usersim.conversation import Conversation, Message
@@ -151,6 +153,36 @@ def test_people_that_the_model_learned_from_are_no_reference(place):
     result = call("--user-model", place / "run", "--reference", train, "--out", place / "x.json")
     assert result.exit_code == 2
     assert "20 were in the model's training" in result.output
+
+
+def baseline_of(place, engines, monkeypatch):
+    """Who would speak as the baseline in a run with such engines, and what would be left out."""
+    model = UserModel.named(str(place / "run"))
+    model = replace(model, recipe=Recipe.checked({"engines": engines}, "test"))
+    options = FidelityOptions(user_model="", reference="", out=place / "x.json", base="the-base")
+    asked = []
+    monkeypatch.setattr(
+        "usersim.fidelity.baseline.simulated", lambda who, *_, **__: asked.append(who.user) or []
+    )
+    work = Work(model, options, "act as a user")
+    work.ours()
+    work.baseline()
+    return asked, work.left_out
+
+
+def test_the_baseline_has_nothing_of_what_the_user_model_learned(place, monkeypatch):
+    """On one engine a UserGPT is an adapter over the model of both roles."""
+    (ours, theirs), _ = baseline_of(place, {"placement": "one_engine"}, monkeypatch)
+    assert ours.adapter.endswith("models/user/adapter")
+    assert ours.model != str(place / "run" / "models" / "user")
+    assert (theirs.model, theirs.adapter) == ("the-base", "")
+
+
+def test_an_endpoint_that_serves_the_user_model_is_no_baseline(place, monkeypatch):
+    served = {"kind": "endpoint", "url": "http://127.0.0.1:9/v1", "model": "usergpt"}
+    asked, left_out = baseline_of(place, {"user": served}, monkeypatch)
+    assert [spec.model for spec in asked] == ["usergpt"]
+    assert "endpoint" in left_out["prompted"]
 
 
 def test_a_wrong_name_is_one_message(place):
