@@ -94,9 +94,8 @@ class RealPeople:
         training = _training(model, names)
         reference = read_reference(names.reference, training)
         dev, title = _dev(model, names, training)
-        if not names.dev:  # who is reported on was not chosen on
-            reported = {c.id for c in conversations_of(reference.persons)}
-            dev = [p for p in dev if not reported.intersection(c.id for c in p.conversations)]
+        reported = {c.id for c in conversations_of(reference.persons)}
+        dev = [p for p in dev if not reported.intersection(c.id for c in p.conversations)]
         if len(dev) < FEWEST_PERSONS:
             dev, rest = set_aside(reference.persons)
             title = "a tenth of the reference, set aside"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.fidelity import FidelityOptions, Scores, Work
-from pipelines.fidelity_inputs import UserModel, read_simulation
+from pipelines.fidelity_inputs import Names, RealPeople, UserModel, read_simulation
 from pipelines.fidelity_screen import shown
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
@@ -153,6 +153,14 @@ def test_people_that_the_model_learned_from_are_no_reference(place):
     result = call("--user-model", place / "run", "--reference", train, "--out", place / "x.json")
     assert result.exit_code == 2
     assert "20 were in the model's training" in result.output
+
+
+def test_nobody_who_is_reported_on_is_chosen_on_whatever_was_named(place):
+    same = str(place / "people.jsonl")
+    people = RealPeople.read(UserModel.named(str(place / "run")), Names(same, dev=same), 30)
+    assert people.dev_name == "a tenth of the reference, set aside"
+    assert people.dev
+    assert not {p.id for p in people.dev} & {p.id for p in people.reference.persons}
 
 
 def baseline_of(place, engines, monkeypatch):
