@@ -114,7 +114,10 @@ class _Proof:
 
     def _look_at_mark(self, stage: Stage, mark: Mark, check: Check) -> None:
         if mark.state != "done":
-            check.problems.append(f"{stage.verb} was begun and is not finished")
+            check.problems.append(
+                f"{stage.verb} was begun and is not finished: the same command goes on, and what is"
+                " missing below comes with it"
+            )
             return
         if not stage.shows_all:
             expected = self._recipe.stage_fingerprint(stage)

@@ -250,7 +250,7 @@ def test_rows_of_the_corpus_and_of_curation_that_are_gone_or_changed(run):
 def test_a_run_that_is_not_finished_is_not_clean(run):
     path = run.root / "stages" / "simulate.json"
     write_json(path, read_json(path) | {"state": "begun"})
-    assert "is not finished" in findings(run)["stages"][0]
+    assert "is not finished: the same command goes on" in findings(run)["stages"][0]
 
 
 def test_a_recipe_that_is_not_the_one_it_was_made_with(run):
