@@ -89,7 +89,7 @@ class EndpointEngine:
         """The engine; nothing is sent yet. Raises InputError for a spec without URL or key."""
         import httpx
 
-        if not spec.url.startswith(("http://", "https://")):
+        if not _is_address(spec.url):
             raise InputError(
                 f"endpoint {spec.model}: url is {spec.url!r}; give the server's base URL,"
                 " as http://localhost:8000/v1"
@@ -243,7 +243,18 @@ def _authorization(variable: str) -> dict[str, str]:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise InputError(f"the environment variable {variable}, for the API key, is not set")
+    if not (key.isascii() and key.isprintable()):  # what refuses it later would show it
+        raise InputError(f"{variable} holds a line break, or a character that no API key has")
     return {"Authorization": f"Bearer {key}"}
+
+
+def _is_address(url: str) -> bool:
+    import httpx
+
+    try:
+        return url.startswith(("http://", "https://")) and bool(httpx.URL(url).host)
+    except httpx.InvalidURL:
+        return False
 
 
 def _seconds(header: str | None) -> float | None:
@@ -302,5 +313,6 @@ def _count(told: float | str | None) -> int:
 
 
 def _text(response: "httpx.Response") -> str:
-    """What a server says, fit to be written, whatever encoding it claims."""
-    return response.content.decode("utf-8", "replace")
+    """What a server says, fit for a line on a screen, whatever encoding it claims."""
+    text = response.content.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else " " for c in text)

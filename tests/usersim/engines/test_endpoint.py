@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import threading
 from contextlib import contextmanager, suppress
@@ -254,10 +255,30 @@ def test_the_key_is_sent_and_never_shown(monkeypatch, caplog):
     assert SECRET not in caplog.text
 
 
+@pytest.mark.parametrize("inside", ["\n", "\x00", "\u2026"])
+def test_a_key_that_cannot_be_sent_is_refused_unseen(inside, monkeypatch):
+    """The HTTP library would say which header it refuses, in every rejected row."""
+    monkeypatch.setattr("os.environ", {**os.environ, "A_KEY": f"{SECRET}{inside}{SECRET}"})
+    with pytest.raises(InputError, match="A_KEY holds a line break") as refused:
+        open_engine(spec("http://localhost:1/v1", key_variable="A_KEY"))
+    assert SECRET not in str(refused.value)
+
+
+def test_what_a_server_says_moves_no_cursor():
+    with (
+        serving((400, b"<html>\n\x1b[2Jno\r")) as server,
+        pytest.raises(DeterministicError, match=r"400: <html>  \[2Jno $"),
+    ):
+        ask(server.url)
+
+
 def test_a_spec_that_cannot_be_is_refused_at_once(monkeypatch):
     monkeypatch.delenv("NO_KEY", raising=False)
     with pytest.raises(InputError, match="base URL"):
         open_engine(spec(""))
+    for url in ("http://host:port/v1", "https:///v1", "ftp://host/v1"):
+        with pytest.raises(InputError, match="base URL"):
+            open_engine(spec(url))
     with pytest.raises(InputError, match="NO_KEY"):
         open_engine(spec("http://localhost:1/v1", key_variable="NO_KEY"))
 
