@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.forecast_model import Said, Speed, Timeline, Worker, hold
+from pipelines.forecast_model import Said, Speed, Worker, hold
 from pipelines.forecast_price import GIVEN, charged, usage_of
 from pipelines.forecast_rates import (
+    ASSUMED,
     DEMO,
     DEVICES,
+    REMOTE,
     Bytes,
     Habits,
     Seen,
@@ -24,6 +26,7 @@ from pipelines.forecast_rates import (
     gpu_speed,
     parameters_of,
     speed_from,
+    unmeasured,
 )
 from pipelines.machine import cores
 from pipelines.recipe import Recipe
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
 
 START_S = {"cpu": 30.0, "gpu": 90.0}  # engines: measured on two cores; assumed on a GPU
 SAMPLE = 3000  # conversations that are held in the model, unless a worker's slots want more
-TURN_TOKENS_S = 40.0  # an endpoint's tokens/s of one completion: assumed
 ROLES: tuple[Role, Role] = ("user", "assistant")
 
 
@@ -111,30 +113,43 @@ class Forecast:
 def rates_of(recipe: Recipe, wanted: Wanted, given: Path | None = None) -> Rates:
     """The rates that a forecast takes: from `given` (a run's folder, a speed file), or defaults.
 
-    Raises InputError for a path that is neither, and for a model of unknown size.
+    Raises InputError for a path that is neither, for a model of unknown size, and for prices of
+    what is not asked for.
     """
+    _check(recipe, wanted)
+    kind: Literal["cpu", "gpu"] = "gpu" if wanted.gpus else "cpu"
+    local = any(_engine(recipe, role).kind == "vllm" for role in ROLES)
+    sources = caution(given, kind) if given and local else []
+    capacity = 1.0 if wanted.gpus else float(cores())
+    habits, size = DEMO, Bytes()
+    if not given:
+        speeds = {role: _speed(recipe, role, wanted) for role in ROLES}
+        sources += [unmeasured(wanted.device if wanted.gpus else "")] if local else []
+    elif given.is_file():
+        speed, source = speed_from(given)
+        speeds = {r: speed if _engine(recipe, r).kind == "vllm" else REMOTE for r in ROLES}
+        sources.append(source)
+    else:
+        seen, own = Seen.of(given), Recipe.load(given / "recipe.yaml")
+        habits, size = seen.habits, seen.bytes
+        factor = _slowness(seen, own, {r: _speed(own, r, wanted, recipe) for r in ROLES}, capacity)
+        speeds = {role: _slowed(recipe, role, wanted, own, factor) for role in ROLES}
+        took = f"{seen.seconds:.0f} s of a worker's time, {factor:.2f} times the model's"
+        sources.append(f"measured: {given.name} took {took}")
+    sources += [ASSUMED] if REMOTE in speeds.values() else []
+    sources.append(f"turns, rounds and refusals as in {habits.source}")
+    return Rates(speeds, habits, size, capacity, START_S[kind], sources)
+
+
+def _check(recipe: Recipe, wanted: Wanted) -> None:
     if wanted.device not in DEVICES:
         raise InputError(f"no device {wanted.device!r}; known: {', '.join(DEVICES)}")
     if 0 < wanted.gpus < gpus_of(recipe):
         raise InputError(f"a worker takes {gpus_of(recipe)} GPUs (tensor_parallel): give it --gpus")
-    kind: Literal["cpu", "gpu"] = "gpu" if wanted.gpus else "cpu"
-    local = any(_engine(recipe, role).kind == "vllm" for role in ROLES)
-    doubts = caution(given, kind) if given and local else []
-    capacity = 1.0 if wanted.gpus else float(cores())
-    if given and given.is_file():
-        speed, source = speed_from(given)
-        speeds = {role: _of_endpoint(recipe, role) or speed for role in ROLES}
-        sources = [*doubts, source, _about(DEMO)]
-        return Rates(speeds, DEMO, Bytes(), capacity, START_S[kind], sources)
-    speeds = {role: _speed(recipe, role, wanted) for role in ROLES}
-    if not given:
-        return Rates(speeds, DEMO, Bytes(), capacity, START_S[kind], _unmeasured(wanted))
-    seen, own = Seen.of(given), Recipe.load(given / "recipe.yaml")
-    factor = _slowness(seen, own, speeds, capacity)
-    speeds = {role: s if not s.shared else s.scaled(factor) for role, s in speeds.items()}
-    source = f"measured: {given.name} took {seen.seconds:.0f} s, {factor:.2f} times the model's"
-    sources = [*doubts, source, _about(seen.habits)]
-    return Rates(speeds, seen.habits, seen.bytes, capacity, START_S[kind], sources)
+    if wanted.gpu_hour is not None and not wanted.gpus:
+        raise InputError("--gpu-hour is the price of the GPUs of --gpus: say how many")
+    if wanted.price and all(_engine(recipe, role).kind != "endpoint" for role in ROLES):
+        raise InputError(f"{recipe.name} asks no endpoint: no token has a price")
 
 
 def _slowness(seen: Seen, own: Recipe, speeds: Mapping[Role, Speed], capacity: float) -> float:
@@ -144,36 +159,33 @@ def _slowness(seen: Seen, own: Recipe, speeds: Mapping[Role, Speed], capacity: f
     return share * seen.seconds / max(modelled, 1e-9)
 
 
-def _about(habits: Habits) -> str:
-    return f"turns, rounds and refusals as in {habits.source}"
+def _slowed(recipe: Recipe, role: Role, wanted: Wanted, own: Recipe, factor: float) -> Speed:
+    """As slow as the finished run of the recipe `own` was, but for an endpoint it did not ask."""
+    speed = _speed(recipe, role, wanted, own)
+    asked = speed.shared or _engine(own, role).kind != "vllm"
+    return speed.scaled(factor) if asked else speed
 
 
-def _unmeasured(wanted: Wanted) -> list[str]:
-    source = (
-        f"ROOFLINE of {wanted.device} (data sheet; 60 % of its bandwidth, 40 % of its FLOP/s): not"
-        " measured; --rates RUN takes a finished run's"
-        if wanted.gpus
-        else "engine speed: 135M model on one CPU thread (measured elsewhere), by model size"
-    )
-    return [source, _about(DEMO)]
-
-
-def _speed(recipe: Recipe, role: Role, wanted: Wanted) -> Speed:
-    engine = _engine(recipe, role)
-    if endpoint := _of_endpoint(recipe, role):
-        return endpoint
-    default = recipe.models.user if role == "user" else recipe.models.assistant
-    parameters = parameters_of(engine.model or default)
+def _speed(recipe: Recipe, role: Role, wanted: Wanted, beside: Recipe | None = None) -> Speed:
+    """Unmeasured; held `beside` another recipe, a model of both may be of any size."""
+    if _engine(recipe, role).kind != "vllm":
+        return REMOTE
+    model = _model(recipe, role)
+    try:
+        parameters = parameters_of(model)
+    except InputError:
+        if beside is None or _model(beside, role) != model:
+            raise
+        parameters = 1e9
     if wanted.gpus:
-        return gpu_speed(parameters, DEVICES[wanted.device], engine.tensor_parallel)
+        together = _engine(recipe, role).tensor_parallel
+        return gpu_speed(parameters, DEVICES[wanted.device], together)
     return cpu_speed(parameters)
 
 
-def _of_endpoint(recipe: Recipe, role: Role) -> Speed | None:
-    """Somebody else's machine: each completion takes its time, whoever else is served."""
-    if _engine(recipe, role).kind == "vllm":
-        return None
-    return Speed(((1, 1 / TURN_TOKENS_S),), 0.0, shared=False)
+def _model(recipe: Recipe, role: Role) -> str:
+    models = recipe.models
+    return _engine(recipe, role).model or (models.user if role == "user" else models.assistant)
 
 
 def _engine(recipe: Recipe, role: Role) -> "RoleEngine":
@@ -258,10 +270,11 @@ def forecast(recipe: Recipe, wanted: Wanted, rates: Rates) -> Forecast:
     workers = max(1, wanted.gpus // gpus_of(recipe))
     share = -(-wanted.conversations // workers)
     worker = worker_of(recipe, rates.speeds, rates.capacity)
-    talks = draw(recipe, rates.habits, min(share, max(SAMPLE, 8 * worker.concurrency)))
-    line = hold(talks, worker)
-    per_s = _steady(line)
-    talking = line.seconds + (share - len(talks)) / per_s
+    sample = max(SAMPLE, 8 * worker.concurrency)
+    talks = draw(recipe, rates.habits, min(wanted.conversations, sample))
+    line = hold(talks[:share], worker)
+    per_s = line.per_s
+    talking = line.seconds + (share - len(line.ended_at)) / per_s
     hours = (talking + rates.start_s) / 3600
     scale = wanted.conversations / len(talks)
     tokens = _tokens(talks, rates.habits, scale)
@@ -278,7 +291,7 @@ def forecast(recipe: Recipe, wanted: Wanted, rates: Rates) -> Forecast:
         rounds_mean=_rounds(talks),
         tokens=tokens,
         bytes=_storage(tokens, rates.bytes),
-        occupancy=line.in_flight / min(worker.concurrency, len(talks)),
+        occupancy=line.in_flight / min(worker.concurrency, len(line.ended_at)),
         money=_money(recipe, wanted, gpu_hours, usage),
         learning=_learning(recipe, rates),
         sources=rates.sources,
@@ -296,15 +309,6 @@ def _learning(recipe: Recipe, rates: Rates) -> dict[str, float]:
     seconds = rates.start_s + hold(talks, worker_of(held, rates.speeds, rates.capacity)).seconds
     tokens = sum(said.tokens for talk in talks for said in talk)
     return {"conversations": len(talks), "tokens": tokens, "hours": seconds / 3600}
-
-
-def _steady(line: Timeline) -> float:
-    """Conversations a second between the first tenth of them and the last fifth."""
-    ended = line.ended_at
-    first, last = len(ended) // 10, max(len(ended) * 4 // 5, len(ended) // 10 + 1) - 1
-    if last <= first or ended[last] <= ended[first]:
-        return len(ended) / max(line.seconds, 1e-9)
-    return (last - first) / (ended[last] - ended[first])
 
 
 def _rounds(talks: Sequence[Sequence[Said]]) -> float:

@@ -79,6 +79,15 @@ class Timeline:
     busy: dict[str, float] = field(default_factory=dict)
     """Engine-seconds of work by role, at full speed."""
 
+    @property
+    def per_s(self) -> float:
+        """Conversations a second between the first tenth of them and the last fifth."""
+        ended = self.ended_at
+        first, last = len(ended) // 10, max(len(ended) * 4 // 5, len(ended) // 10 + 1) - 1
+        if last <= first or ended[last] <= ended[first]:
+            return len(ended) / max(self.seconds, 1e-9)
+        return (last - first) / (ended[last] - ended[first])
+
 
 class _Engine:
     def __init__(self, role: Role, speed: Speed, slots: int) -> None:

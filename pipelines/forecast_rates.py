@@ -50,6 +50,9 @@ CONTEXT = 1000  # tokens of a running sequence, whose keys and values each step 
 CPU_STEPS = ((1, 0.0245), (16, 0.0607), (64, 0.1214), (128, 0.256), (256, 0.569))
 CPU_PREFILL_S, CPU_PARAMETERS = 0.0009, 0.135e9
 """vLLM on one CPU thread, SmolLM2-135M in bf16, CPU-seconds on an AMD EPYC with AVX-512 BF16."""
+REMOTE = Speed(((1, 1 / 40.0),), 0.0, shared=False)
+"""Somebody else's machine: each completion takes its time, whoever else is served."""
+ASSUMED = "an endpoint's 40 tokens/s of each completion: assumed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class Seen:
     talks: list[list[Said]]
     """Its conversations as a model of the scheduler takes them."""
     seconds: float
+    """For which workers had their engines open, added up."""
     whole: bool
     """Whether `talks` are all of them."""
 
@@ -141,7 +145,8 @@ class Seen:
         habits = _habits(found, f"the conversations of {root.name}")
         talks = [[_said(a) for a in r.attempts] for r in found]
         whole = len(paths) <= JOURNALS_READ
-        return cls(habits, _bytes(root, figures), talks, float(figures["seconds"]), whole)
+        seconds = float(figures.get("worker_seconds", figures["seconds"]))  # older ones do not say
+        return cls(habits, _bytes(root, figures), talks, seconds, whole)
 
 
 def _figures(root: Path) -> dict[str, Any]:
@@ -164,11 +169,12 @@ def _habits(found: Sequence[Record], source: str) -> Habits:
         raise InputError(f"{source} hold no turn to measure")
     rounds = Counter(len(record.published) // 2 for record in found)
     rounds.pop(0, None)
-    total = rounds.total() or 1
+    if not rounds:
+        raise InputError(f"{source} hold no round to measure: all of them were rejected")
     return Habits(
         user=_manner([a for a in attempts if a.role == "user"], _heard(found, "user")),
         assistant=_manner([a for a in attempts if a.role != "user"], _heard(found, "assistant")),
-        rounds={n: count / total for n, count in sorted(rounds.items())} or {1: 1.0},
+        rounds={n: count / rounds.total() for n, count in sorted(rounds.items())},
         prompt_tokens=statistics.fmean(a.prompt_tokens for a in attempts),
         source=source,
         stopped=any(r.ending is not None and r.ending.stop_reason == "max_rounds" for r in found),
@@ -253,6 +259,16 @@ def gpu_speed(parameters: float, device: Device, together: int = 1) -> Speed:
     return Speed(steps, 2 * parameters / compute)
 
 
+def unmeasured(device: str) -> str:
+    """Where `gpu_speed` of a device, or (without one) `cpu_speed`, comes from."""
+    if not device:
+        return "engine speed: 135M model on one CPU thread (measured elsewhere), by model size"
+    return (
+        f"ROOFLINE of {device} (data sheet; 60 % of its bandwidth, 40 % of its FLOP/s): not"
+        " measured; --rates RUN takes a finished run's"
+    )
+
+
 def speed_from(path: Path) -> tuple[Speed, str]:
     """What `benchmarks/engine_speed.py` measured, and a line about where.
 
@@ -261,6 +277,8 @@ def speed_from(path: Path) -> tuple[Speed, str]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         steps = tuple(sorted((int(n), float(seconds)) for n, seconds in table["steps"]))
+        if not steps or min(seconds for _, seconds in steps) <= 0:
+            raise ValueError("no steps that take time")
         speed = Speed(steps, float(table["prefill_s"]))
         return speed, f"measured: {table['model']} on {table['machine']} ({path.name})"
     except (OSError, ValueError, KeyError, TypeError) as error:

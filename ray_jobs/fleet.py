@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from ray_jobs.leases import Leases
@@ -71,13 +71,19 @@ class Totals:
         in_flight = sum(r.in_flight for r in self.reports.values())
         self.peak_in_flight = max(self.peak_in_flight, in_flight)
 
+    def gone(self, name: str) -> None:
+        """A worker has nothing in flight any more, whatever it said last."""
+        if report := self.reports.get(name):
+            self.reports[name] = replace(report, in_flight=0)
+
     def pace(self) -> Pace:
         """All workers as one."""
         tokens: Counter[str] = Counter()
         for report in self.reports.values():
             tokens.update(report.tokens)
         retries = sum(r.transient_retries for r in self.reports.values())
-        return Pace(0, self.peak_in_flight, retries, tokens)
+        seconds = sum(r.seconds for r in self.reports.values())
+        return Pace(0, self.peak_in_flight, retries, tokens, worker_seconds=seconds)
 
     def failed(self) -> int:
         """How many conversations ended in an error."""
@@ -197,11 +203,13 @@ class Fleet:
 
     async def _at_work(self, place: int, name: str, actor: Any) -> None:
         self._ready.add(name)
+        self._logged[name] = time.monotonic(), {}
         self._leases.join()
         try:
             await self._feed_and_watch(place, name, actor)
         finally:
             self._ready.discard(name)
+            self._totals.gone(name)
             self._leases.retire()
 
     async def _feed_and_watch(self, place: int, name: str, actor: Any) -> None:
@@ -292,7 +300,7 @@ class Fleet:
         now = time.monotonic()
         for name in sorted(self._ready & self._totals.reports.keys()):
             report = self._totals.reports[name]
-            since, before = self._logged.get(name, (self._began, {}))
+            since, before = self._logged[name]
             self._logged[name] = now, report.tokens
             user, assistant = (
                 (report.tokens.get(role, 0) - before.get(role, 0)) / max(now - since, 1e-9)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,8 @@ class Report:
     """What a worker has done since it began."""
 
     process: int = 0
+    seconds: float = 0.0
+    """Since its engines are open."""
     left: dict[int, int] = field(default_factory=dict)
     """Conversations still to hold, by the number of a shard that it took up."""
     tokens: dict[str, int] = field(default_factory=dict)
@@ -87,6 +90,7 @@ class Worker:
         engines = await open_engines(self._stack, wanted)
         settings, openers = self._simulation.settings, self._books.openers
         self._simulator = Simulator(settings, engines, openers, lambda: not self._draining)
+        self._opened = time.monotonic()
         return os.getpid()
 
     def _with_log(self, engine: EngineSpec | Engine) -> EngineSpec | Engine:
@@ -132,6 +136,7 @@ class Worker:
         pace = self._simulator.pace if self._simulator else None
         return Report(
             process=os.getpid(),
+            seconds=time.monotonic() - self._opened if pace else 0.0,
             left=dict(self._books.left),
             tokens={**pace.tokens} if pace else {},
             ended=self._ended,

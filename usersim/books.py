@@ -224,8 +224,11 @@ class Books:
 
     def save_spent(self, before: Spent, pace: Pace, since: float) -> None:
         """Write down what this session has taken so far, on top of those before."""
+        seconds = time.monotonic() - since
+        worked = seconds if pace.worker_seconds is None else pace.worker_seconds
         self.spent = Spent(
-            seconds=before.seconds + time.monotonic() - since,
+            seconds=before.seconds + seconds,
+            worker_seconds=before.worker_seconds + worked,
             sessions=before.sessions + 1,
             transient_retries=before.transient_retries + pace.transient_retries,
             peak_requests=max(before.peak_requests, pace.peak_in_flight),

@@ -111,6 +111,8 @@ class Spent:
     """What the sessions of a run took, accumulated over resumes; kept beside the journals."""
 
     seconds: float = 0.0
+    worker_seconds: float = 0.0
+    """For which workers had their engines open, added up; of one machine the same."""
     sessions: int = 0
     transient_retries: int = 0
     peak_requests: int = 0

@@ -111,6 +111,8 @@ class Pace:
     """Prompt tokens: all of them, and those that a prefix cache held."""
     slots: dict[str, float] = field(default_factory=dict)
     """Share of each role's slots that had a turn, while there was work; where the engine knows."""
+    worker_seconds: float | None = None
+    """For which workers had their engines open, added up; None: one had, all the time."""
 
 
 class Simulator:

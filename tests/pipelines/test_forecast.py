@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 import statistics
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from typer.testing import CliRunner
 from pipelines.cli import app
 from pipelines.forecast import Wanted, amount, draw, forecast, rates_of, worker_of
 from pipelines.forecast_model import hold
-from pipelines.forecast_rates import DEMO, Habits, Manner, Seen, _manner, parameters_of
+from pipelines.forecast_rates import DEMO, Habits, Manner, Seen, _habits, _manner, parameters_of
 from pipelines.recipe import Recipe
 from usersim.errors import InputError
-from usersim.journal import Attempt
+from usersim.journal import Attempt, Ending
+from usersim.outcome import Record
 
 # The demo on two cores of an Intel Xeon with AMX, as its metrics.json has it.
 MEASURED = {"user": 13_808, "assistant": 61_417, "refused": 18_119, "prompt": 288_164}
@@ -70,6 +72,65 @@ def test_by_its_own_rates_a_run_takes_the_time_it_took(run):
     for role in ("user", "assistant"):
         assert made.tokens[role] == pytest.approx(figures["tokens"][role], rel=0.15)
     assert any("seen" in source for source in made.sources)
+    talking = 3600 * (made.hours - made.start_hours)  # of scripts, which stand for endpoints
+    assert talking == pytest.approx(figures["seconds"], rel=0.15)
+
+
+@pytest.fixture
+def changed(run, tmp_path):
+    """A copy of the run of which something else is told."""
+
+    def change(recipe=None, **figures):
+        copy = tmp_path / "seen"
+        shutil.copytree(run.root, copy)
+        metrics = json.loads((copy / "metrics.json").read_text())
+        metrics["simulate"] |= figures
+        (copy / "metrics.json").write_text(json.dumps(metrics))
+        if recipe:
+            (copy / "recipe.yaml").write_text(recipe.to_yaml())
+        return copy
+
+    return change
+
+
+def test_seconds_that_many_workers_had_together_are_not_one_worker_s(run, changed):
+    recipe, one = Recipe.load(run.recipe_file), run.metrics()["simulate"]["seconds"]
+    own = rates_of(recipe, Wanted(60), changed(seconds=one, worker_seconds=8 * one))
+    made = forecast(recipe, Wanted(60), own)
+    assert 3600 * (made.hours - made.start_hours) == pytest.approx(8 * one, rel=0.15)
+
+
+def test_a_run_with_other_models_tells_how_slow_the_machine_is(demo, run, changed):
+    larger = Recipe.load(SHIPPED, [f"models.{m}=x-1350M" for m in ("user", "assistant")])
+    seen = changed(demo)
+    small, large = (
+        rates_of(r, Wanted(60, gpus=0), seen).speeds["user"].step_s(1) for r in (demo, larger)
+    )
+    assert large == pytest.approx(10 * small)
+
+
+def test_a_finished_run_stands_in_for_the_size_of_its_models(changed):
+    recipe = Recipe.load(SHIPPED, ["models.assistant=somebody/enormous"])
+    seen = changed(recipe)
+    planned_by_it = forecast(recipe, Wanted(60), rates_of(recipe, Wanted(60), seen))
+    talking = 3600 * (planned_by_it.hours - planned_by_it.start_hours)
+    assert talking == pytest.approx(Seen.of(seen).seconds, rel=0.15)
+    other = Recipe.load(SHIPPED, ["models.assistant=somebody/huge"])
+    with pytest.raises(InputError, match="how large is"):
+        rates_of(other, Wanted(60), seen)
+
+
+def test_a_run_whose_conversations_were_all_rejected_tells_nothing(tmp_path):
+    turns = [Attempt(0, 0, 0, "user", "empty", "", "stop", 5, 9, 0)]
+    with pytest.raises(InputError, match="no round to measure"):
+        _habits([Record(0, turns, Ending(0, "bad_turn", "empty"))], "they")
+
+
+def test_few_conversations_on_many_gpus_are_those_of_few_gpus(demo):
+    many, one = (planned(demo, 500, gpus=n) for n in (250, 1))
+    assert many.tokens == one.tokens
+    assert many.rounds_mean == one.rounds_mean
+    assert planned(demo, 1, gpus=64).hours > 0
 
 
 def test_habits_are_found_again_in_what_they_make():
@@ -189,6 +250,8 @@ def test_an_endpoint_costs_money_by_the_token_and_no_gpu_time(demo):
         "engines.assistant.model=m",
     ]
     recipe = Recipe.load(SHIPPED, remote)
+    assert any("assumed" in source for source in planned(recipe, 10).sources)
+    assert not any("assumed" in source for source in planned(demo, 10).sources)
     written = {  # refused ones are paid for as well
         role: sum(s.tokens for talk in draw(recipe, DEMO, 1000) for s in talk if s.role == role)
         for role in ("user", "assistant")
@@ -260,6 +323,8 @@ def test_the_command():
         (["models.assistant=somebody/enormous"], "how large is"),
         (["--rates", "nowhere"], "no finished run"),
         (["--prompt-price", "-1"], "value for '--prompt-price'"),
+        (["--prompt-price", "1"], "asks no endpoint"),
+        (["--gpu-hour", "2.5"], "say how many"),
     ],
 )
 def test_what_cannot_be_planned(arguments, says):

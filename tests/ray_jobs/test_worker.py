@@ -49,6 +49,7 @@ def test_shards_held_side_by_side_are_those_of_one_machine(tmp_path, alone):
     assert whole == [True] * 3
     assert published(tmp_path / "run") == alone
     assert report.ended == 20
+    assert report.seconds > 0
     assert set(report.left.values()) == {0}
 
 
