@@ -243,6 +243,16 @@ def test_a_forecast_grows_smoothly_from_the_sample_to_the_whole(demo, small_samp
     assert carried == pytest.approx(whole, rel=0.03)
 
 
+def test_the_table_of_a_hundred_million_is_what_the_command_says():
+    recipe = Recipe.load(Path("usergpt-1gpu"))
+    few, many = (planned(recipe, 10**8, gpus=gpus) for gpus in (64, 512))
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
+    assert f"| time | {few.hours:.1f} h | {many.hours:.1f} h |" in page
+    assert f"| GPU-hours | {few.gpu_hours:,.0f} | {many.gpu_hours:,.0f} |" in page
+    stored = ", ".join(f"{size / 1e9:.0f} GB" for size in few.bytes.values())
+    assert f"| journals, conversations, curated and corpus | {stored} | the same |" in page
+
+
 def test_an_endpoint_costs_money_by_the_token_and_no_gpu_time(demo):
     remote = [
         "engines.assistant.kind=endpoint",
