@@ -7,7 +7,7 @@ text that contains `<|im_end|>` stays text, it cannot end a turn. Roles keep the
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -88,6 +88,7 @@ class ChatFormat:
         self.default_system = default_system
         self.end_of_turn_id = _token_id(tokenizer, family.turn_end)
         self.end_of_conversation_id = _first_known(tokenizer, family.conversation_end)
+        self._close([family.open, family.turn_end])
         self._bos = self._ids(family.bos, special=True)
         self._separator = self._ids(family.separator, special=True)
         self._text_ids = lru_cache(maxsize=65_536)(self._ids)
@@ -102,7 +103,7 @@ class ChatFormat:
         for family in FAMILIES:
             needed = [family.open, family.turn_end, *filter(None, [family.bos])]
             if all(_is_known(tokenizer, token) for token in needed):
-                return cls(tokenizer, family, *_probe(tokenizer, family))
+                return cls(tokenizer, *_probe(tokenizer, family))
         names = ", ".join(family.name for family in FAMILIES)
         raise InputError(
             f"{tokenizer.name_or_path}: no chat format fits its special tokens (known: {names}); "
@@ -177,6 +178,14 @@ class ChatFormat:
         f = self.family
         return self._ids(f.open + f.role_names[role] + f.header_end, special=True)
 
+    def _close(self, tokens: Sequence[str]) -> None:
+        """Make these special where some finetune only added them: else any text could hold them."""
+        from tokenizers import AddedToken
+
+        spelled = {token: _token_id(self.tokenizer, token) in self._ids(token) for token in tokens}
+        added = [AddedToken(t, special=True, normalized=False) for t in tokens if spelled[t]]
+        self.tokenizer.add_tokens(added, special_tokens=True)
+
     def _ids(self, text: str, special: bool = False) -> tuple[int, ...]:
         ids = self.tokenizer.encode(
             text, add_special_tokens=False, split_special_tokens=not special
@@ -184,17 +193,18 @@ class ChatFormat:
         return tuple(ids)
 
 
-def _probe(tokenizer: "PreTrainedTokenizerBase", family: Family) -> tuple[Role, str]:
-    """Whose turn the tokenizer's own template opens, and its default system text."""
+def _probe(tokenizer: "PreTrainedTokenizerBase", family: Family) -> tuple[Family, Role, str]:
+    """The family with the template's own BOS, whose turn it opens, and its default system text."""
     if not tokenizer.chat_template:
-        return "assistant", ""
+        return family, "assistant", ""
     question = [{"role": "user", "content": "Q"}]
     text = str(tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=False))
     last_header = text.rpartition(family.open)[2]
     opens: Role = "user" if last_header.startswith("user") else "assistant"
     system_header = family.open + family.role_names["system"] + family.header_end
     system = text.partition(system_header)[2].partition(family.turn_end)[0]
-    return opens, system
+    begin = text.partition(family.open)[0]
+    return replace(family, bos=begin) if begin == tokenizer.bos_token else family, opens, system
 
 
 def has_template(tokenizer: "PreTrainedTokenizerBase") -> bool:
