@@ -20,7 +20,7 @@ from pipelines.stage_table import Stage
 from pipelines.stages import WORK
 from usersim.errors import InputError, RealchatError, WorldError
 from usersim.files import read_json, write_json
-from usersim.ranks import in_a_group
+from usersim.ranks import in_a_group, useful_processes
 from usersim.sft import FitSettings
 
 # A busy or growing cluster takes longer than Ray's minute until all processes have begun.
@@ -39,15 +39,14 @@ class Processes:
     """Whether to ask for a GPU all the same where there is none yet."""
 
     def how_many(self, settings: FitSettings, there: dict[str, float]) -> int:
-        """As many as the settings want; else one a GPU (or `cpus`), as far as a step's rows go.
+        """As many as the settings want; else one a GPU (or `cpus`), as a step's rows go round.
 
         `there` holds what the cluster has. Raises InputError when that is no GPU, unless it waits.
         """
         places = there.get("CPU", 0.0) / self.cpus if self.cpu_only else there.get("GPU", 0.0)
         if not (self.cpu_only or self.waits or places):
             raise InputError("no node of this cluster has a GPU: --cpu-only trains on CPUs")
-        useful = settings.batch_rows // settings.micro_batch_rows
-        return settings.processes or max(1, min(int(places), useful))
+        return settings.processes or useful_processes(settings, int(places))
 
 
 def on_nodes(recipe: Recipe, run: RunFolder, stage: Stage, each: Processes) -> dict[str, Any]:

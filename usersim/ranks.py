@@ -109,12 +109,17 @@ def train_model(
         return with_saved_adapter(trained, folder / "trained"), FitFigures(**figures)
 
 
-def useful_processes(settings: FitSettings) -> int:
-    """One for each GPU or core, as far as the rows of a step go round."""
+def useful_processes(settings: FitSettings, places: int | None = None) -> int:
+    """As many as have places and as the rows of a step can be shared out to evenly.
+
+    `places` are the GPUs of this machine, or its cores where it has none, unless told.
+    """
     import torch
 
-    most = torch.cuda.device_count() if torch.cuda.is_available() else own_cores()
-    return max(1, min(most, settings.batch_rows // settings.micro_batch_rows))
+    if places is None:
+        places = torch.cuda.device_count() if torch.cuda.is_available() else own_cores()
+    turns = settings.batch_rows // settings.micro_batch_rows
+    return max(n for n in range(1, max(1, min(places, turns)) + 1) if turns % n == 0)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from usersim.adapters import FOLDER, Adapter, save_adapter
 from usersim.chat_format import ChatFormat
@@ -51,8 +51,8 @@ class FitSettings(Settings):
     """Held-out conversations that are scored before and after."""
     processes: int = 0
     """Copies of the model that share each step's rows, one thread or one GPU each; 0: one for each
-    GPU or core, as far as a step's rows go round. On a CPU two copies of one thread
-    trained 327 tokens/s where one of two threads made 284 (two quiet cores, one run each):
+    GPU or core, as many as a step's rows can be shared out to evenly. On a CPU two copies of one
+    thread trained 327 tokens/s where one of two threads made 284 (two quiet cores, one run each):
     threads wait for each other at every operation, processes once a step."""
     checks: int = 0
     """How often held-out people are scored on the way: the best state is kept, and training that
@@ -62,6 +62,16 @@ class FitSettings(Settings):
     most of a minute and then a quarter off each step."""
     trl: dict[str, Any] = Field(default_factory=dict)
     """Anything else goes to trl.SFTConfig as it is."""
+
+    @model_validator(mode="after")
+    def _a_step_is_whole(self) -> "FitSettings":
+        at_once = self.micro_batch_rows * max(1, self.processes)
+        if self.batch_rows % at_once:
+            raise ValueError(
+                f"batch_rows={self.batch_rows} is no multiple of {at_once} (micro_batch_rows times "
+                "processes): a step would hold other rows than it says"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)

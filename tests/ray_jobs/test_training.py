@@ -182,7 +182,7 @@ def test_what_comes_before_asks_for_gpus_as_workers_do(
 def test_a_process_for_each_gpu_as_far_as_rows_go_round():
     settings = FitSettings(batch_rows=8, micro_batch_rows=2)
     assert Processes().how_many(settings, {"GPU": 16.0, "CPU": 64.0}) == 4
-    assert Processes().how_many(settings, {"GPU": 3.0}) == 3
+    assert Processes().how_many(settings, {"GPU": 3.0}) == 2  # no row is left over
     assert Processes().how_many(settings.model_copy(update={"processes": 6}), {"GPU": 3.0}) == 6
     assert Processes(cpus=2.0, cpu_only=True).how_many(settings, {"CPU": 4.0}) == 2
     with pytest.raises(InputError, match="--cpu-only"):

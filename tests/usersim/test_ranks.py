@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from pydantic import ValidationError
 
 from usersim import ranks
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
@@ -118,4 +119,14 @@ def test_no_more_processes_than_rows_of_a_step(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     assert useful_processes(FitSettings(batch_rows=6, micro_batch_rows=2)) == 3
     assert useful_processes(FitSettings(batch_rows=64)) == 8
-    assert useful_processes(FitSettings(batch_rows=1, micro_batch_rows=4)) == 1
+    assert useful_processes(FitSettings(batch_rows=4, micro_batch_rows=4)) == 1
+
+
+def test_every_row_of_a_step_is_trained_on(monkeypatch):
+    """Of 4 rows, shared out to 3 processes, each step would take 3 and the others be left over."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert useful_processes(FitSettings(batch_rows=4)) == 2
+    assert useful_processes(FitSettings(batch_rows=6)) == 3
+    for wrong in ({"micro_batch_rows": 4}, {"batch_rows": 4, "processes": 3}):
+        with pytest.raises(ValidationError, match="no multiple of"):
+            FitSettings(**wrong)
