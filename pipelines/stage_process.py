@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.failures import DEBUG, explained
+from pipelines.nested import flat
 from pipelines.recipe import Recipe
 from pipelines.run_folder import RunFolder
 from pipelines.stage_table import Stage, stage_named
@@ -88,18 +89,19 @@ def environment(stage: Stage, recipe: dict[str, Any]) -> dict[str, str]:
     wanted = dict(QUIET)
     if stage.trains:
         wanted |= TRAINING_MEMORY
-    if not any("/" in name for name in _named(recipe)):
+    if not _may_ask_the_hub(recipe):
         wanted["HF_HUB_OFFLINE"] = "1"  # embedded models and folders need no hub: ask none
     return wanted | os.environ
 
 
-def _named(recipe: dict[str, Any]) -> list[str]:
-    """Every name in a recipe that might be one on the Hub."""
-    sides = recipe.get("engines", {}).values()
-    engines = [side.get("model", "") for side in sides if isinstance(side, dict)]
-    source = str(recipe.get("ingest", {}).get("source", ""))
-    hub = [source] if source.startswith("hub:") else []
-    return [*recipe.get("models", {}).values(), *engines, *hub]
+def _may_ask_the_hub(recipe: dict[str, Any]) -> bool:
+    """Whether a recipe names a model `owner/name`, or anything `hub:...`, in whatever table."""
+    for key, value in flat(recipe):
+        names = [str(name) for name in (value if isinstance(value, list) else [value])]
+        is_model = key.startswith("models.") or key.endswith("model")
+        if any(name.startswith("hub:") or (is_model and "/" in name) for name in names):
+            return True
+    return False
 
 
 def quieten() -> None:

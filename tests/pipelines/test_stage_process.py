@@ -139,10 +139,19 @@ def test_training_gets_the_memory_settings_and_others_do_not(monkeypatch):
     assert training.items() >= TRAINING_MEMORY.items()
     assert not TRAINING_MEMORY.keys() & environment(SIMULATE, embedded).keys()
     assert training["HF_HUB_OFFLINE"] == "1"
+    server = {
+        "engines": {"user": {"url": "http://host/v1"}},
+        "curate": {"models": {"quality": "/x"}},
+    }
+    assert environment(SIMULATE, embedded | server)["HF_HUB_OFFLINE"] == "1"
     for online in [
         {"models": {"user": "some/model"}},
         {"ingest": {"source": "hub:some/people"}},
         {"engines": {"assistant": {"model": "some/model"}}},
+        {"curate": {"judge": {"engine": {"model": "some/judge"}}}},
+        {"curate": {"judge": {"reward_model": "some/judge"}}},
+        {"curate": {"dedup": {"semantic": {"model": "some/embedding"}}}},
+        {"curate": {"decontamination": {"benchmarks": ["mt-bench", "hub:some/set/file"]}}},
     ]:
         assert "HF_HUB_OFFLINE" not in environment(SIMULATE, online)
 
