@@ -283,10 +283,14 @@ def _strangers(root: Path) -> bool:
 def _lock(handle: int, root: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
         raise WorldError(
             f"another realchat (process {holder}) works in {root}: wait, or take another --run"
+        ) from error
+    except OSError as error:  # of some file systems of networks
+        raise WorldError(
+            f"{root} cannot be locked ({error.strerror}): name a folder of another disk, --run"
         ) from error
     with suppress(OSError):  # a full disk: the lock holds all the same, only our number is missing
         os.ftruncate(handle, 0)

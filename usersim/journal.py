@@ -362,10 +362,12 @@ def sole_owner(folder: Path) -> Iterator[None]:
         raise WorldError(f"cannot write into {folder}: {error.strerror or error}") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         raise WorldError(
             f"another process is simulating into {folder.parent}: wait for it or stop it"
         ) from error
+    except OSError as error:  # of some file systems of networks
+        raise WorldError(f"{folder} cannot be locked: {error.strerror or error}") from error
     else:
         yield
     finally:

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -158,6 +159,15 @@ def test_the_report_is_stale_when_anything_else_was_done_since(run, recipe):
     do(run, TRAIN_USER, recipe)
     assert not run.is_done(REPORT, recipe)
     run.adopt(recipe)
+
+
+def test_a_disk_that_knows_no_locks_is_no_other_realchat(run, monkeypatch):
+    def flock(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(WorldError, match="cannot be locked"), run.locked():
+        pass
 
 
 def test_two_processes_do_not_share_a_folder(run):

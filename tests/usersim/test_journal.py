@@ -1,6 +1,7 @@
 """The journal: durable on return, once only, ours only."""
 
 import asyncio
+import errno
 import os
 import shutil
 import sqlite3
@@ -208,6 +209,15 @@ def test_a_folder_has_one_owner_at_a_time(tmp_path):
     with sole_owner(tmp_path), refused, sole_owner(tmp_path):
         pass
     with sole_owner(tmp_path):
+        pass
+
+
+def test_a_disk_that_knows_no_locks_is_no_other_process(tmp_path, monkeypatch):
+    def flock(handle, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(WorldError, match="cannot be locked: No locks"), sole_owner(tmp_path):
         pass
 
 

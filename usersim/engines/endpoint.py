@@ -48,6 +48,7 @@ NOT_FOR_THE_WORDS = {
 }
 """Refusals of the key, the account, the address or the model's name, whatever was asked."""
 
+NO_CREDIT = "insufficient_quota"  # OpenAI's code for an empty account, behind a 429
 NO_KEY = "key_variable (not set in the recipe)"
 MOST_TOKENS = 2**31  # a count beyond is no count, and no database's integer
 DETAIL = 300  # characters of a server's refusal that are worth showing
@@ -174,7 +175,9 @@ class EndpointEngine:
 
     def _refusal(self, response: "httpx.Response") -> Exception:
         status, text = response.status_code, _text(response)
-        what = f"{self._spec.url} answered {status}: {text[:DETAIL]}"
+        if status == HTTPStatus.TOO_MANY_REQUESTS and NO_CREDIT in text:
+            status = HTTPStatus.PAYMENT_REQUIRED
+        what = f"{self._spec.url} answered {response.status_code}: {text[:DETAIL]}"
         if status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             asked_s = _seconds(response.headers.get("retry-after"))
             return _Later(TransientError(what), asked_s, no_room=status in NO_ROOM)

@@ -195,6 +195,7 @@ def test_a_server_may_say_how_long_to_wait():
         (404, {"error": "no such model"}, "not_found"),
         (405, {"detail": "Method Not Allowed"}, "not_found"),
         (402, {"error": "Insufficient Balance"}, "not_paid"),
+        (429, {"error": {"code": "insufficient_quota"}}, "not_paid"),
         (401, {"error": "bad key"}, "not_authorized"),
         (403, {"error": "your input was flagged"}, "forbidden"),
     ],
