@@ -32,7 +32,7 @@ from usersim.files import read_json, read_rows, write_json, write_table
 from usersim.progress import screen, show_on
 from usersim.rows import Row, Target
 from usersim.sft import Checks, FitFigures, FitSettings, fit, load_model
-from usersim.trainer import world_size
+from usersim.trainer import check_options, world_size
 
 PR_SET_PDEATHSIG = 1  # prctl(2): the signal this process gets when its parent dies
 SCREEN = "REALCHAT_SCREEN"
@@ -82,8 +82,9 @@ def train_model(
 ) -> tuple[Any, FitFigures]:
     """`fit` the model of a checkpoint, in as many processes as the settings want or the group has.
 
-    Raises WorldError when one of them dies.
+    Raises WorldError when one of them dies, InputError for an option that TRL does not have.
     """
+    check_options(settings.trl)
     shared = _shared.get()
     processes = settings.processes or useful_processes(settings)
     if processes == 1 and not shared:
@@ -178,9 +179,10 @@ def _wait_for_all(children: "list[subprocess.Popen[bytes]]") -> None:
                 code = child.wait(timeout=0.2)
                 waiting.remove(child)
                 if code != 0:
+                    hint = "memory may have run out: processes=1 of the training needs the least"
                     raise WorldError(
-                        f"a training process ended with exit code {code}; memory may have run out: "
-                        "train_user.processes=1 (or train_assistant.processes=1) needs the least"
+                        f"a training process ended with exit code {code}; "
+                        f"{hint if code < 0 else 'why stands in the log before this'}"
                     )
 
 

@@ -7,14 +7,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from usersim.chat_format import ChatFormat
-from usersim.errors import WorldError
+from usersim.errors import InputError, WorldError
 from usersim.perplexity import summed_nll
 from usersim.progress import Track
 from usersim.rows import IGNORED, Row
@@ -271,6 +272,18 @@ def _arguments(job: Job) -> Any:
             **settings.trl,
         }
     )
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise InputError for an option that TRL does not have."""
+    from trl import SFTConfig
+
+    known = [field.name for field in fields(SFTConfig)]
+    for name in options:
+        if name not in known:
+            nearest = get_close_matches(name, known, 1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise InputError(f"trl.{name} is no option of trl.SFTConfig{hint}")
 
 
 def _checking(job: Job) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from usersim import ranks
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.conversation import Conversation, Message
-from usersim.errors import WorldError
+from usersim.errors import InputError, WorldError
 from usersim.perplexity import mean_nll, score_rows
 from usersim.ranks import in_a_group, train_model, useful_processes
 from usersim.rows import ViewSettings, conversation_rows
@@ -113,6 +113,12 @@ def test_a_process_that_dies_is_told_and_leaves_none_behind(tmp_path, lesson):
         train_model(
             tmp_path / "nowhere", rows, chat, SETTINGS.model_copy(update={"processes": 2}), 0
         )
+
+
+def test_an_option_that_trl_does_not_have_is_refused_with_the_nearest(tmp_path):
+    settings = SETTINGS.model_copy(update={"trl": {"bf16": False, "fsdb": "full_shard"}})
+    with pytest.raises(InputError, match=r"trl\.fsdb is no option .* did you mean fsdp\?"):
+        train_model(tmp_path, [], None, settings, 0)
 
 
 def test_no_more_processes_than_rows_of_a_step(monkeypatch):

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from usersim.conversation import Message, Rejection
 from usersim.engine import Completion, Engine, Sampling
 from usersim.engines import EngineSpec
-from usersim.errors import DeterministicError
+from usersim.errors import DeterministicError, TransientError
 from usersim.files import fingerprint
 from usersim.personas.prose import to_prose
 from usersim.personas.schema import Line, Persona
@@ -26,6 +26,7 @@ from usersim.plan import SamplingSettings
 from usersim.progress import Track, track
 from usersim.settings import Settings
 from usersim.simulate import all_or_first_error, open_engines
+from usersim.talk import EXHAUSTED
 
 STAGE = "enrich"
 LONGEST = 120  # characters of one line: the grammar ends it there
@@ -125,6 +126,10 @@ async def _one(
         except DeterministicError as error:
             reason, text = error.reason, str(error)
             break
+        except TransientError as error:
+            reason, text = EXHAUSTED, str(error)
+            result.refused[reason] += 1
+            continue
         reason, text = why_not(made), made.text
         if not reason:
             return Portrait.model_validate_json(made.text).into(persona)

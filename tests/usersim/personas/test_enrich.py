@@ -6,7 +6,7 @@ import pytest
 
 from usersim.engine import Completion
 from usersim.engines import EngineSpec
-from usersim.engines.scripted import ScriptedEngine, refusing
+from usersim.engines.scripted import ScriptedEngine, overloaded, refusing
 from usersim.personas.enrich import EnrichSettings, Portrait, enrich, portrait_schema
 from usersim.personas.factory import FactorySettings, make_personas
 
@@ -70,6 +70,14 @@ def test_an_answer_that_is_cut_and_an_engine_that_refuses_are_told_apart():
     assert done.figures()["quarantined"] == {"cut_off": 1}
     done = enrich(EnrichSettings(), CAST[:1], refusing(engine_of("x")))
     assert done.figures()["quarantined"] == {"engine_refused": 1}
+
+
+def test_an_overload_costs_an_attempt_and_not_the_people_who_are_done():
+    done = enrich(EnrichSettings(), CAST, overloaded(engine_of(json.dumps(GOOD)), times=2))
+    assert done.figures()["answers_refused"] == {"transient_exhausted": 2}
+    assert done.rejections == []
+    done = enrich(EnrichSettings(), CAST[:1], overloaded(engine_of("x")))
+    assert done.figures()["quarantined"] == {"transient_exhausted": 1}
 
 
 @pytest.mark.slow
