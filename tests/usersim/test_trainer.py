@@ -1,6 +1,7 @@
 """The trainer's own loss is the model's, at a fraction of the positions."""
 
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -118,3 +119,16 @@ def test_every_process_asks_as_often_of_a_model_that_they_share(monkeypatch, row
         chat = SimpleNamespace(end_of_conversation_id=0)
         assert _checked(trainer, [row_of(8)] * rows, chat) == 1.0
     assert asked[0] == asked[1] == -(-rows // 2)
+
+
+def test_the_recipe_for_eight_gpus_shards_the_weights():
+    import yaml
+    from trl import SFTConfig
+
+    recipe = yaml.safe_load((Path(__file__).parents[2] / "recipes/usergpt-8gpu.yaml").read_text())
+    for stage in ("train_user", "train_assistant"):
+        options = recipe[stage]["trl"]
+        assert options["fsdp"] is True  # transformers 5.20 takes no words there
+        plugin = SFTConfig(**options, use_cpu=True, bf16=False).fsdp_plugin_args
+        assert plugin["reshard_after_forward"] is True
+        assert plugin["auto_wrap_policy"] == "TRANSFORMER_BASED_WRAP"
