@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from usersim.fidelity.auc import weighted_auc
 from usersim.fidelity.decisions import Decisions, logistic, rates_of_others
-from usersim.fidelity.designs import Design, Summary, sums_of
+from usersim.fidelity.designs import Compared, Design, Summary, relative_error, sums_of
 from usersim.fidelity.intervals import estimate, ratios, rounded
 from usersim.fidelity.persons import Person, shuffled
 from usersim.leaving import POOLED_ROUNDS, EndBias
@@ -192,40 +192,19 @@ def _by_round(
         truth, given = _per_person(part, part.left), _per_person(part, chances)
 
         def own(weights: "Floats", truth: Summary = truth, given: Summary = given) -> "Floats":
-            return _error(given(weights), truth(weights))[:, 0]
+            return relative_error(given(weights), truth(weights))
 
         ones = np.ones((1, decisions.persons))
-        floors = np.abs(_error(truth(design.left), truth(design.right))[:, 0])
-        sized = np.abs(np.concatenate([own(design.left), own(design.right)]))
-        floor, high, value = (
-            _known(floors, np.mean),
-            _known(floors, np.max),
-            _known(sized, np.mean),
+        error = Compared(
+            own(ones)[0],
+            own(design.real_draws),
+            relative_error(truth(design.left), truth(design.right)),
+            np.concatenate([own(design.left), own(design.right)]),
         )
         table[f"{rounds}{'+' if rounds == POOLED_ROUNDS else ''}"] = {
             "decisions": int(inside.sum()),
             "true_rate": estimate(float(truth(ones)[0, 0]), truth(design.real_draws)[:, 0]),
             "probability": estimate(float(given(ones)[0, 0]), given(design.real_draws)[:, 0]),
-            "error": estimate(float(own(ones)[0]), own(design.real_draws))
-            | {
-                "floor": rounded(floor),
-                "floor_high": rounded(high),
-                "value_at_floor_size": rounded(value),
-                "within": None if high is None or value is None else value <= high,
-            },
+            "error": error.figure(0, signed=True),
         }
     return table
-
-
-def _error(given: "Floats", truth: "Floats") -> "Floats":
-    import numpy as np
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(truth > 0, given / truth - 1, np.nan)
-
-
-def _known(values: "Floats", how: Any) -> float | None:
-    import numpy as np
-
-    finite = values[np.isfinite(values)]
-    return float(how(finite)) if len(finite) else None
