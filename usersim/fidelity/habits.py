@@ -20,7 +20,7 @@ from usersim.fidelity.designs import (
     wasserstein,
 )
 from usersim.fidelity.intervals import ratios, rounded, weighted_medians
-from usersim.fidelity.persons import Person, Turn, turns_of
+from usersim.fidelity.persons import BY_TURN, PARTS, Person, turns_of
 from usersim.surface import DEFINITIONS as SURFACE
 from usersim.surface import LONG_WORDS, SHARES, word_count
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-LAST_TURN = 5
-"""Turns with this number or a higher one share a group."""
 FEWEST_LETTERS = 4
 COMMON = 20
 """How often the word that was meant stands in the dictionary's counts; rarer ones prove nothing."""
@@ -46,17 +44,7 @@ _TERMS = frozenset({
 """Words of the trade that the dictionary lacks and that are one edit from a common one."""
 
 
-def _numbered(number: int) -> Callable[[Turn], bool]:
-    return lambda turn: min(turn.index + 1, LAST_TURN) == number
-
-
-GROUPS: dict[str, Callable[[Turn], bool]] = {
-    "first": lambda turn: turn.index == 0,
-    "later": lambda turn: turn.index > 0,
-    **{f"{n}{'+' if n == LAST_TURN else ''}": _numbered(n) for n in range(1, LAST_TURN + 1)},
-}
-"""Groups of turns: first, later, and by number from 1."""
-
+GROUPS = PARTS | BY_TURN
 DEFINITIONS = {
     "words_mean": f"mean words of a turn; one of more than {LONG_WORDS} counts as {LONG_WORDS}",
     "words_median": "median words of a turn",
@@ -117,7 +105,8 @@ class Habits:
         rows = [[float(test(t.text)) for test in STATISTICS.values()] for t in turns]
         self._values = np.array(rows, dtype=float).reshape(len(turns), len(STATISTICS))
         self._member = {
-            name: np.array([test(t) for t in turns], dtype=bool) for name, test in GROUPS.items()
+            name: np.array([test(t.index) for t in turns], dtype=bool)
+            for name, test in GROUPS.items()
         }
 
     def turns(self, group: str) -> int:

@@ -16,7 +16,7 @@ from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
 from usersim.conversation import Conversation
 from usersim.fidelity.designs import Design, sums_of
 from usersim.fidelity.intervals import estimate, ratios, rounded
-from usersim.fidelity.persons import Person, conversations_of
+from usersim.fidelity.persons import BY_TURN, PARTS, Person, conversations_of
 from usersim.files import fingerprint, read_json, write_json
 from usersim.perplexity import TargetScore, score_rows
 from usersim.rows import Row, ViewSettings, conversation_rows
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Told = Callable[[Conversation], str]
 """What a model is told of a person: the system message; "" leaves the model's own."""
-LAST_TURN = 5
 
 PROMPTS = (
     FREE_SYSTEM,
@@ -167,18 +166,7 @@ def perplexity_figures(
     }
 
 
-GROUPS: dict[str, Callable[[int], bool]] = {
-    "all": lambda n: True,
-    "first": lambda n: n == 0,
-    "later": lambda n: n > 0,
-}
-
-
-def _numbered(number: int) -> Callable[[int], bool]:
-    return lambda n: min(n + 1, LAST_TURN) == number
-
-
-_BY_TURN = {f"{n}{'+' if n == LAST_TURN else ''}": _numbered(n) for n in range(1, LAST_TURN + 1)}
+GROUPS: dict[str, Callable[[int], bool]] = {"all": lambda _: True, **PARTS}
 
 
 def _sums(real: Sequence[Person], scores: Sequence[TargetScore]) -> dict[str, "Floats"]:
@@ -191,7 +179,7 @@ def _sums(real: Sequence[Person], scores: Sequence[TargetScore]) -> dict[str, "F
     values = np.array([[s.nll, s.tokens] for s in turns], dtype=float).reshape(-1, 2)
     number = [s.turn // 2 for s in turns]
     found = {}
-    for name, test in (GROUPS | _BY_TURN).items():
+    for name, test in (GROUPS | BY_TURN).items():
         inside = np.array([test(n) for n in number], dtype=bool)
         found[name] = sums_of(len(real), person[inside], values[inside])
     return found
@@ -209,7 +197,7 @@ def _table(sums: Mapping[str, "Floats"], design: Design) -> dict[str, Any]:
         "high": whole["high"],
         "first": _figure(sums["first"], design),
         "later": _figure(sums["later"], design),
-        "by_turn": {name: _figure(sums[name], design) for name in _BY_TURN},
+        "by_turn": {name: _figure(sums[name], design) for name in BY_TURN},
     }
 
 

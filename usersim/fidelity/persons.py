@@ -1,10 +1,25 @@
 """Who is compared: persons with their conversations; their turns, and halves of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from usersim.conversation import Conversation
 from usersim.surface import stable_hash
+
+LAST_TURN = 5
+"""Turns with this number or a higher one share a group."""
+
+
+def _numbered(number: int) -> Callable[[int], bool]:
+    return lambda index: min(index + 1, LAST_TURN) == number
+
+
+PARTS: dict[str, Callable[[int], bool]] = {
+    "first": lambda index: index == 0,
+    "later": lambda index: index > 0,
+}
+BY_TURN = {f"{n}{'+' if n == LAST_TURN else ''}": _numbered(n) for n in range(1, LAST_TURN + 1)}
+"""Groups of a conversation's user turns by their index: first, later; by number from 1."""
 
 
 @dataclass(frozen=True, slots=True)

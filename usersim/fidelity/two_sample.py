@@ -16,7 +16,7 @@ from usersim.fidelity.auc import auc, weighted_auc
 from usersim.fidelity.classifiers import CLASSIFIERS, Classifier
 from usersim.fidelity.floors import check_sides, matched_size
 from usersim.fidelity.intervals import DRAWS, estimate, person_draws, rounded
-from usersim.fidelity.persons import Person, Turn, halves, persons_of, shuffled, turns_of
+from usersim.fidelity.persons import PARTS, Person, halves, persons_of, shuffled, turns_of
 from usersim.fidelity.telling_words import PRIOR, TellingWord, telling_words
 from usersim.progress import track
 from usersim.settings import Settings
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-PARTS: dict[str, Callable[[Turn], bool]] = {
-    "first": lambda turn: turn.index == 0,
-    "later": lambda turn: turn.index > 0,
-}
 FEWEST_TURNS = 20
 """Turns that each side must have; of fewer no classifier learns anything."""
 
@@ -125,10 +121,12 @@ class Part:
         }
 
     def _entered(
-        self, side: str, persons: Sequence[Person], wanted: Callable[[Turn], bool]
+        self, side: str, persons: Sequence[Person], wanted: Callable[[int], bool]
     ) -> list[Person]:
         """Enter the texts of those persons who have such turns, and return those persons."""
-        for turn in filter(wanted, turns_of(persons, self.settings.max_turns)):
+        for turn in turns_of(persons, self.settings.max_turns):
+            if not wanted(turn.index):
+                continue
             rows = self._of.setdefault((side, persons[turn.person].id), [])
             rows.append(len(self._texts))
             self._texts.append(turn.text)
