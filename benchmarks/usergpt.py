@@ -68,7 +68,8 @@ def turns_alone(
     """The table of `users` against `real` people; `others` are those whom users learned from."""
     settings = MeasureSettings(two_sample=TwoSampleSettings(splits=asked.splits))
     material = Material(real=real, simulated=users, training=conversations_of(others))
-    sides = {"reference": {"conversations": len(real)}, "simulated": {"conversations": len(users)}}
+    held = {"reference": real, "simulated": users}
+    sides = {name: {"conversations": len(conversations_of(side))} for name, side in held.items()}
     return measured_on(material, settings) | {"about": sides}
 
 
