@@ -255,13 +255,15 @@ class RunFolder:
         differ = {line.partition(":")[0] for line in lines} - {"simulate.extended_at"}
         grown = differ == {MANY} and more > part_of(own, MANY)
         grow = f"add to it with `realchat simulate --run {self.root} --extend {more}`, "
+        go_on = f" go on with the folder's own recipe by giving only --run {self.root},"
+        if not lines:  # its own recipe would be refused as well
+            lines, go_on = ["(the same settings, which another version of realchat followed)"], ""
         return "\n".join(
             [
                 f"{self.root} was made with another recipe ({', '.join(others)} would differ):",
-                *(f"  {line}" for line in lines or ["(the same settings, other versions of them)"]),
-                f"{grow if grown else ''}keep both with --run {self.root}-2, go on with the"
-                f" folder's own recipe by giving only --run {self.root}, or make it anew with"
-                f" --redo {first.verb}",
+                *(f"  {line}" for line in lines),
+                f"{grow if grown else ''}keep both with --run {self.root}-2,{go_on} or make it anew"
+                f" with --redo {first.verb}",
             ]
         )
 

@@ -67,6 +67,16 @@ def test_a_stage_whose_output_was_removed_is_not_done(run, recipe):
     assert not run.is_done(INGEST, recipe)
 
 
+def test_what_another_version_made_is_not_refused_with_its_own_recipe_as_the_remedy(run, recipe):
+    do(run, INGEST, recipe)
+    mark = run.root / "stages" / "ingest.json"
+    mark.write_text(mark.read_text().replace(recipe.stage_fingerprint(INGEST), "0" * 16))
+    with pytest.raises(InputError, match="another version of realchat") as refused, run.locked():
+        run.adopt(recipe)
+    assert "giving only --run" not in str(refused.value)
+    assert "--redo ingest" in str(refused.value)
+
+
 def test_an_interrupted_stage_begins_clean_unless_it_resumes(run, recipe):
     for stage, output in [(INGEST, "people"), (SIMULATE, "journal")]:
         run.begin(stage, recipe)
