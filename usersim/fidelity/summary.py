@@ -133,7 +133,8 @@ def _told(table: Mapping[str, Any]) -> Iterator[Row]:
     for point in ("conditions", "intents"):
         for name, one in (table.get(point) or {}).items():
             if "followed" in one:
-                row = _row(point, f"{name.replace('_', ' ')}, followed", "share", one)
+                title = f"{name.replace('_', ' ')}, followed (floor: by chance)"
+                row = _row(point, title, "share", one)
                 yield row | {"value": one["followed"], "floor": one["by_chance"]}
 
 
@@ -142,3 +143,8 @@ def _memory(table: Mapping[str, Any]) -> Iterator[Row]:
     for name in ("openers", "turns", "personal_data"):
         if found.get(name):
             yield _row("memorisation", name.replace("_", " "), "share", found[name])
+    most = {side: one["most"] for side, one in (found.get("longest") or {}).items()}
+    if most:
+        yield _row("memorisation", "longest verbatim stretch", "words", None,
+                   value=most.get("simulated"), floor=most.get("real"),
+                   prompted=most.get("prompted"))  # fmt: skip

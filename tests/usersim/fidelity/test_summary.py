@@ -25,3 +25,14 @@ def test_a_gain_over_the_baseline_is_not_judged_by_how_people_differ():
     ours["change"] = {"all": {"value": -0.22, "low": -0.25, "high": -0.2}}
     floor = {"value": 0.08, "high": 0.2}
     assert set(marks(perplexity={"user_model": ours, "floor": floor}).values()) == {None}
+
+
+def test_the_longest_stretch_stands_beside_peoples_and_the_baselines():
+    longest = {"real": {"most": 30}, "simulated": {"most": 12}, "prompted": {"most": 9}}
+    (row,) = summary_rows({"memorisation": {"longest": longest}})
+    assert (row["value"], row["floor"], row["prompted"], row["unit"]) == (12, 30, 9, "words")
+
+
+def test_what_chance_gives_is_not_called_people():
+    (row,) = summary_rows({"conditions": {"case": {"followed": 0.8, "by_chance": 0.5}}})
+    assert (row["name"], row["floor"]) == ("case, followed (floor: by chance)", 0.5)
