@@ -64,7 +64,7 @@ def surface_rows(surface: Mapping[str, Any]) -> list[FidelityRow]:
     for key, (name, unit) in SURFACE.items():
         table = surface.get("distance", {}).get(key) or {}
         if as_number(table.get("value")) is not None:
-            floor, high = (as_number(table.get(key)) for key in ("floor", "floor_high"))
-            value = float(table["value"])
-            found.append(FidelityRow("distance", name, unit, value, floor=floor, floor_high=high))
+            value, within = float(table["value"]), table.get("within")
+            ends = {end: as_number(table.get(end)) for end in ("floor", "floor_high")}
+            found.append(FidelityRow("distance", name, unit, value, within=within, **ends))
     return found

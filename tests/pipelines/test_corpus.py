@@ -166,8 +166,9 @@ def test_the_card_tells_what_made_it_and_what_was_dropped(tmp_path):
 
 
 def test_the_card_holds_the_form_against_people_and_says_how_to_cite_it(tmp_path):
-    near = {"value": 4.8, "floor": 3.4, "floor_high": 8.0}
-    surface = {"distance": {"words_later": near, "words_first": near | {"value": 9.1}}}
+    near = {"value": 4.8, "floor": 3.4, "floor_high": 8.0, "within": True}
+    far = near | {"value": 9.1, "within": False}
+    surface = {"distance": {"words_later": near, "words_first": far}}
     facts = {
         "fidelity": surface_rows(surface),
         "revisions": {"the run's UserGPT": "d21762f7"},
