@@ -47,7 +47,7 @@ def test_texts_without_speakers_alternate(tmp_path):
     [
         ({"messages": "talk"}, "unknown_shape", "no column 'talk' (ingest.columns.messages) in"),
         ({"user": "visitor"}, "unknown_role", "'guest' is none of visitor, bot, system"),
-        ({"content": "text"}, "malformed_message", "KeyError: 'text'"),
+        ({"content": "text"}, "malformed_message", "a message has no 'text', but said, speaker"),
     ],
 )
 def test_a_map_that_does_not_fit_says_where(change, reason, detail):

@@ -50,7 +50,10 @@ def spoken(
     for row in rows:
         try:
             found.append(said(role_of(row[speaker], roles), row[text]))
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
+            detail = f"a message has no {error}, but {names_in(row)}"
+            raise BadRecord("malformed_message", detail) from error
+        except TypeError as error:
             raise BadRecord("malformed_message", f"{type(error).__name__}: {error}") from error
     return tuple(found)
 
