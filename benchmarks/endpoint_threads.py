@@ -81,7 +81,10 @@ async def threads(arena: Arena) -> None:
     """All conversations at once, a thread each; the server's own queue does the rest."""
     arena.gate(None)
     loop, plans = asyncio.get_running_loop(), arena.work.plans()
-    with served(arena, loop) as url, ThreadPoolExecutor(len(plans)) as pool:
-        turns = 2 * arena.work.rounds
-        asked = [loop.run_in_executor(pool, _converse, url, plan, turns) for plan in plans]
-        await asyncio.gather(*asked)
+    with served(arena, loop) as url:
+        turns, pool = 2 * arena.work.rounds, ThreadPoolExecutor(len(plans))
+        try:
+            asked = [loop.run_in_executor(pool, _converse, url, plan, turns) for plan in plans]
+            await asyncio.gather(*asked)
+        finally:
+            pool.shutdown(wait=False)  # when interrupted they wait for answers of this very loop

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine
+from benchmarks.stopping import end_at_once
 from usersim.conversation import Message
 from usersim.engine import Sampling
 from usersim.engines.scripted import Answer, ScriptedEngine, talkative
@@ -141,6 +142,7 @@ def main() -> None:
     parser.add_argument("--rejected", type=float, default=0.0, help="share that is rejected")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    end_at_once()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if options.one:
         print(json.dumps(held(options.one, options.rounds, options.rejected)))

@@ -32,6 +32,7 @@ from benchmarks.peers import DISTILABEL, distilabel, peers
 from benchmarks.placements import compare_placements
 from benchmarks.readings import Readings
 from benchmarks.resumed import resumed
+from benchmarks.stopping import end_at_once
 from benchmarks.workload import PEOPLE_MEAN, Work
 from usersim.conversation import Role
 from usersim.engines import CPU_GROUP, EngineSpec
@@ -175,6 +176,7 @@ def main() -> None:
     parser.add_argument("--placement", default="", help="only placements whose name holds this")
     parser.add_argument("--quick", action="store_true", help="48 x 2 on 16, mean 12, twice")
     options = parser.parse_args()
+    end_at_once()
     if options.quick:
         small = {"conversations": 48, "rounds": 2, "slots": 16, "mean": 12.0, "repeat": 2}
         vars(options).update(small)
