@@ -46,7 +46,7 @@ def retry(run: RunFolder, reason: str) -> int:
 
     A reason is a stop reason, or what a rejected row gives. They keep their ids and get other
     sampling seeds; their turns stay in the journal, out of the way.
-    Raises InputError when there is no run, or no such conversation in a finished one.
+    Raises InputError when there is no run, or no such conversation, unless a retry was cut off.
     """
     if not run.exists:
         raise InputError(f"{run.root} is no run yet, so nothing can be tried again")
@@ -62,7 +62,9 @@ def retry(run: RunFolder, reason: str) -> int:
         number = sum(map(len, found.values()))
         if number:
             run.reopen(SIMULATE, recipe)
-        elif run.is_done(SIMULATE, recipe):
+        elif run.is_done(SIMULATE, recipe) or not any(
+            _was_retried(shard.journal(run.root)) for shard in endings
+        ):
             raise InputError(_none_such(run, reason, endings.values()))
         for shard, indices in found.items():
             if indices:
@@ -86,9 +88,17 @@ def _endings(path: Path) -> Iterator[tuple[int, set[str]]]:
         raise InputError(f"cannot read {path}: {error}; `realchat verify` says more") from error
 
 
+def _was_retried(path: Path) -> bool:
+    """Whether conversations of a journal were put aside, to be held again."""
+    if not path.is_file():
+        return False
+    with closing(ReadJournal(path)) as journal:
+        return bool(journal.retries())
+
+
 def _none_such(run: RunFolder, reason: str, endings: Iterable[dict[int, set[str]]]) -> str:
     counts = Counter(name for shard in endings for names in shard.values() for name in names)
-    known = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    known = ", ".join(f"{name} {count}" for name, count in counts.most_common()) or "none yet"
     return f"no conversation of {run.root} ended for {reason!r}; the reasons there are: {known}"
 
 

@@ -136,6 +136,14 @@ def retry_is_over(run):
     return run.is_done(stage_named("simulate"), Recipe.load(run.recipe_file))
 
 
+def test_a_misspelt_reason_does_not_set_an_unfinished_run_going(tmp_path):
+    run = held(tmp_path / "run")
+    mark = run.root / "stages" / "simulate.json"
+    mark.write_text(mark.read_text().replace('"done"', '"begun"'))
+    with pytest.raises(InputError, match="the reasons there are: user_ended 30"):
+        retry(run, "eror")
+
+
 def test_the_command(tmp_path):
     run = held(tmp_path / "run")
     done = CliRunner().invoke(app, ["retry", str(run.root), "--reason", "error"])
