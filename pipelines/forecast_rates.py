@@ -145,7 +145,7 @@ class Seen:
         habits = _habits(found, f"the conversations of {root.name}")
         talks = [[_said(a) for a in r.attempts] for r in found]
         whole = len(paths) <= JOURNALS_READ
-        seconds = float(figures.get("worker_seconds", figures["seconds"]))  # older ones do not say
+        seconds = float(figures.get("worker_seconds") or figures["seconds"])  # older ones: none
         return cls(habits, _bytes(root, figures), talks, seconds, whole)
 
 

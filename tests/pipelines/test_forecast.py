@@ -100,6 +100,10 @@ def test_seconds_that_many_workers_had_together_are_not_one_worker_s(run, change
     assert 3600 * (made.hours - made.start_hours) == pytest.approx(8 * one, rel=0.15)
 
 
+def test_a_run_that_an_older_version_held_is_one_worker_s(run, changed):
+    assert Seen.of(changed(worker_seconds=0.0)).seconds == Seen.of(run.root).seconds
+
+
 def test_a_run_with_other_models_tells_how_slow_the_machine_is(demo, run, changed):
     larger = Recipe.load(SHIPPED, [f"models.{m}=x-1350M" for m in ("user", "assistant")])
     seen = changed(demo)
