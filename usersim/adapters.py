@@ -3,7 +3,7 @@
 Training merges its adapter into a full checkpoint. The adapter itself is kept beside it, so that
 one engine can hold the untrained checkpoint once and play both roles. An end token that was trained
 as a row of its own (PEFT's trainable tokens, which no engine serves) becomes what engines do serve:
-an update of rank one to the embedding, and to the output head where that has the same weights.
+an update of rank one to the embedding and to the output head.
 """
 
 from pathlib import Path
@@ -38,13 +38,9 @@ class Adapter:
         config = model.peft_config["default"]
         found = {name: _whole(t) for name, t in get_peft_model_state_dict(model).items()}
         weights = {name: tensor for name, tensor in found.items() if "lora_" in name}
-        indices = config.trainable_token_indices
-        if indices:
-            trained = next(tensor for name, tensor in found.items() if _is_rows(name))
-            frozen = _whole(_frozen_embedding(model))
-            change = trained.float().cpu() - frozen[indices].float().cpu()
-            tied = bool(model.config.tie_word_embeddings)
-            weights |= rows_as_lora(indices, change, config, len(frozen), tied=tied)
+        if config.trainable_token_indices:
+            rows = {name: tensor for name, tensor in found.items() if _is_rows(name)}
+            weights |= _rows_of(model, config, rows)
         return cls({n: t.detach().to("cpu", torch.bfloat16) for n, t in weights.items()}, config)
 
     @classmethod
@@ -99,18 +95,34 @@ def _is_rows(name: str) -> bool:
     return "trainable_tokens" in name or _ROWS in name
 
 
-def _frozen_embedding(model: Any) -> "torch.Tensor":
-    """The embedding as it was before training: PEFT keeps trained rows apart."""
-    embedding = model.get_input_embeddings()
-    layer = getattr(embedding, "token_adapter", embedding)
+def _rows_of(model: Any, config: Any, rows: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """The trained `rows` of a model, as LoRA weights."""
+    told = config.trainable_token_indices
+    indices = next(iter(told.values())) if isinstance(told, dict) else told
+    embedding = _whole(_frozen(model.get_input_embeddings()))
+    of_head = next((t for name, t in rows.items() if name.startswith(_HEAD)), None)
+    of_embedding = next(t for name, t in rows.items() if not name.startswith(_HEAD))
+    change = of_embedding.float().cpu() - embedding[indices].float().cpu()
+    heads = change
+    if of_head is not None and not model.config.tie_word_embeddings:
+        head = _whole(_frozen(model.get_output_embeddings()))
+        heads = of_head.float().cpu() - head[indices].float().cpu()
+    return rows_as_lora(indices, change, heads, config, len(embedding))
+
+
+def _frozen(module: Any) -> "torch.Tensor":
+    """An embedding or a head as it was before training: PEFT keeps trained rows apart."""
+    layer = getattr(module, "token_adapter", module)
     weight: torch.Tensor = getattr(layer, "base_layer", layer).weight
     return weight
 
 
 def rows_as_lora(
-    indices: list[int], change: "torch.Tensor", config: Any, vocabulary: int, *, tied: bool
+    indices: list[int], change: "torch.Tensor", heads: "torch.Tensor", config: Any, vocabulary: int
 ) -> "dict[str, torch.Tensor]":
-    """Changed embedding rows (`change`: a row an index) as LoRA weights of the adapter's own rank.
+    """Changed rows of the embedding and of the head as LoRA weights of the adapter's own rank.
+
+    `change` and `heads` have a row an index.
 
     Engines add `alpha / r` times the product, so one side is divided by that. Raises ValueError
     when there are more rows than ranks.
@@ -121,15 +133,14 @@ def rows_as_lora(
     if len(indices) > rank:
         raise ValueError(f"{len(indices)} trained tokens do not fit in an adapter of rank {rank}")
     chosen = torch.zeros(vocabulary, rank)
-    values = torch.zeros(rank, hidden)
+    spoken, heard = torch.zeros(rank, hidden), torch.zeros(rank, hidden)
     for place, index in enumerate(indices):
         chosen[index, place] = 1.0
-        values[place] = change[place] * rank / config.lora_alpha
-    weights = {
+        heard[place] = change[place] * rank / config.lora_alpha
+        spoken[place] = heads[place] * rank / config.lora_alpha
+    return {
         f"{_EMBEDDING}.lora_embedding_A": chosen.T.contiguous(),
-        f"{_EMBEDDING}.lora_embedding_B": values.T.contiguous(),
+        f"{_EMBEDDING}.lora_embedding_B": heard.T.contiguous(),
+        f"{_HEAD}.lora_A.weight": spoken,
+        f"{_HEAD}.lora_B.weight": chosen,
     }
-    if tied:
-        weights[f"{_HEAD}.lora_A.weight"] = values.clone()
-        weights[f"{_HEAD}.lora_B.weight"] = chosen.clone()
-    return weights

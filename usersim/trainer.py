@@ -82,7 +82,8 @@ def make_trainer(model: Any, job: Job, bar: Track) -> Any:
     class InOrder(SFTTrainer):  # type: ignore[misc]
         """SFTTrainer on ready rows in their order; on CPU only labelled positions meet the head.
 
-        TRL's fused head scores every position in fp32 on a CPU, which costs a quarter of the time.
+        TRL's fused head scores every position in fp32 on a CPU, which costs a quarter of the time,
+        and reads the head's weights past the row of the end token that an adapter trains.
         """
 
         control: Any
@@ -92,7 +93,7 @@ def make_trainer(model: Any, job: Job, bar: Track) -> Any:
             return SequentialSampler(self.train_dataset)
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self.args.use_cpu:
+            if not (self.args.use_cpu or _learns_leaving(job)):
                 return super().compute_loss(model, inputs, *args, **kwargs)
             loss = labelled_loss(model, inputs, kwargs.get("num_items_in_batch"))
             # Gradients are averaged over processes, and the count is of all their tokens.
@@ -121,7 +122,7 @@ def make_trainer(model: Any, job: Job, bar: Track) -> Any:
         train_dataset=dataset,
         eval_dataset=dataset.select(range(1)) if job.checks else None,  # `evaluate` has its own
         processing_class=job.chat.tokenizer,
-        peft_config=_adapter(job),
+        peft_config=_adapter(job, model),
         callbacks=[_reporting(job, bar)],
     )
     trainer.remove_callback(PrinterCallback)
@@ -308,7 +309,16 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _adapter(job: Job) -> Any:
+def _learns_leaving(job: Job) -> bool:
+    """Whether an adapter trains the end token's rows.
+
+    No model has ever said this token in a chat: without its own row in training, an adapter needs
+    thousands of turns to make it likely at all.
+    """
+    return job.settings.lora_rank > 0 and job.chat.opens == "user"
+
+
+def _adapter(job: Job, model: Any) -> Any:
     rank = job.settings.lora_rank
     if not rank:
         return None
@@ -320,10 +330,16 @@ def _adapter(job: Job) -> Any:
         lora_alpha=2 * rank,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
-        # No model has ever said this token in a chat: without its own row in training, an adapter
-        # needs thousands of turns to make it likely at all.
-        trainable_token_indices=[end] if job.chat.opens == "user" else None,
+        trainable_token_indices=end_rows(model, end) if _learns_leaving(job) else None,
     )
+
+
+def end_rows(model: Any, end: int) -> "list[int] | dict[str, list[int]]":
+    """Which rows PEFT is to train: the token's in the embedding, and in a head that is no copy."""
+    if model.config.tie_word_embeddings:
+        return [end]  # PEFT sees to the head
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    return {name: [end] for name, module in model.named_modules() if module in ends}
 
 
 def _reporting(job: Job, bar: Track) -> Any:

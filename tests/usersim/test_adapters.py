@@ -12,12 +12,14 @@ def trained(tied):
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from usersim.trainer import end_rows
+
     torch.manual_seed(3)
     shape = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1,
              "num_attention_heads": 2, "vocab_size": 40}  # fmt: skip
     model = LlamaForCausalLM(LlamaConfig(**shape, tie_word_embeddings=tied))
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM",
-                        trainable_token_indices=[7])  # fmt: skip
+                        trainable_token_indices=end_rows(model, 7))  # fmt: skip
     adapted = get_peft_model(model, config)
     for name, parameter in adapted.named_parameters():
         if "lora_" in name or "trainable_tokens" in name:
@@ -50,12 +52,16 @@ def test_weights_and_adapter_make_the_merged_weights(tmp_path, tied):
     assert torch.allclose(scale * rows, change, atol=0.02)
     assert change[7].any()
     assert not change[6].any()
-    head = "base_model.model.lm_head"
-    assert (f"{head}.lora_A.weight" in lora) or not tied
+    left, right = (lora[f"base_model.model.lm_head.lora_{side}.weight"].float() for side in "BA")
+    spoken = merged.lm_head.weight - frozen(base, "embed_tokens" if tied else "lm_head")
+    assert torch.allclose(scale * left @ right, spoken, atol=0.02)
+    assert spoken[7].any()
+    assert not spoken[6].any()
+    assert torch.equal(spoken, change) is tied
 
 
-def frozen(base):
-    return next(p for n, p in base.items() if "embed_tokens" in n)
+def frozen(base, place="embed_tokens"):
+    return next(p for n, p in base.items() if place in n)
 
 
 def test_more_trained_tokens_than_ranks_are_refused():
@@ -63,8 +69,9 @@ def test_more_trained_tokens_than_ranks_are_refused():
 
     from usersim.adapters import rows_as_lora
 
+    change = torch.zeros(3, 4)
     with pytest.raises(ValueError, match="3 trained tokens"):
-        rows_as_lora([1, 2, 3], torch.zeros(3, 4), SimpleNamespace(r=2, lora_alpha=4), 9, tied=True)
+        rows_as_lora([1, 2, 3], change, change, SimpleNamespace(r=2, lora_alpha=4), 9)
 
 
 def test_what_was_saved_is_read_again_and_goes_with_the_model(tmp_path):

@@ -91,6 +91,23 @@ def test_training_lowers_the_loss_and_saves_an_ordinary_checkpoint(
 
 
 @pytest.mark.slow
+def test_a_head_with_weights_of_its_own_learns_when_people_leave(tiny_checkpoint):
+    import torch
+
+    chat = ChatFormat.of(load_tokenizer(tiny_checkpoint)).playing("user", FREE_SYSTEM)
+    model = load_model(tiny_checkpoint, training=True)
+    model.config.tie_word_embeddings = False
+    before = model.lm_head.weight.detach().clone()
+    model.lm_head.weight = torch.nn.Parameter(before.clone())
+    rows = draw_rows(conversations(), rows_of(chat), 2_000, seed=0)
+    settings = FitSettings(view=VIEW, lora_rank=8, learning_rate=2e-2)
+    trained, _ = fit(model, rows, chat, settings, seed=0)
+    moved = (trained.lm_head.weight != before).any(1).nonzero().flatten().tolist()
+    assert moved == [chat.end_of_conversation_id]
+    assert trained.adapter.weights["base_model.model.lm_head.lora_A.weight"].any()
+
+
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_saved_leaves_nothing(tiny_checkpoint, tmp_path, monkeypatch):
     chat = ChatFormat.of(load_tokenizer(tiny_checkpoint))
     model = load_model(tiny_checkpoint, training=False)
