@@ -161,10 +161,10 @@ class RunFolder:
         self.write_metrics()
 
     def clear(self, name: str) -> None:
-        """Remove a stage's outputs, its drafts and its mark."""
+        """Remove a stage's outputs, what was measured of them, its drafts and its mark."""
         stage = next(s for s in STAGES if s.name == name)
         (self._marks / f"{name}.json").unlink(missing_ok=True)
-        for made in (*stage.outputs, *stage.drafts):
+        for made in (*stage.outputs, *stage.measured, *stage.drafts):
             path = self.root / made
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

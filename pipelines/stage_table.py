@@ -25,6 +25,8 @@ class Stage:
     """Keys that say how many, and in which files; but not which, nor what each of them is."""
     outputs: tuple[str, ...] = ()
     """Files and folders that the stage makes; removed before the stage is done anew."""
+    measured: tuple[str, ...] = ()
+    """What a verb that is no stage measured of the outputs: it goes when they are made anew."""
     drafts: tuple[str, ...] = ()
     """What it goes on from after an interruption, and removes itself when it is done."""
     trains: bool = False
@@ -100,6 +102,7 @@ STAGES: tuple[Stage, ...] = (
         pace=(*(f"simulate.{key}" for key in _PATIENCE), *(f"engines.{key}" for key in _HARDWARE)),
         amount=("simulate.conversations", "simulate.shard_size", "simulate.extended_at"),
         outputs=("journal", "conversations", "rejected/simulate.parquet"),
+        measured=("fidelity.json", "fidelity.html", "fidelity.work"),
         resumes=True,
     ),
     Stage(

@@ -155,6 +155,15 @@ def test_redo_clears_the_stage_and_what_was_made_of_it(run, recipe):
     assert run.mark(CURATE) is None
 
 
+def test_fidelity_goes_with_the_conversations_that_it_was_measured_of(run, recipe):
+    measured = run.root / "fidelity.json"
+    measured.write_text("{}")
+    run.adopt(recipe, redo=CURATE)
+    assert measured.exists(), "curation changes nothing of it"
+    run.adopt(recipe, redo=stage_named("train_user"))
+    assert not measured.exists()
+
+
 def test_redo_does_not_excuse_a_change_further_up(run, recipe):
     do(run, INGEST, recipe)
     do(run, SIMULATE, recipe)
