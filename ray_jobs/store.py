@@ -6,6 +6,7 @@ whoever finds a manifest finds everything that it lists.
 """
 
 import json
+import re
 import time
 import uuid
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 RENAMING = ("local", "hdfs", "fsspec")  # where a half-written file would be seen: rename it
+_SECRET = re.compile(r"[^/]+://[^/@]*:[^/]*@")
 PAUSES_S = (1.0, 4.0, 15.0)
 """Before each new try: a store that is out for a moment shall cost no worker and no engine."""
 
@@ -116,6 +118,11 @@ def _opened(uri: str) -> "tuple[FileSystem, str]":
 
     if "://" not in uri:
         raise InputError(f"{uri!r} is no URI: write s3://bucket/folder or file:///folder")
+    if _SECRET.match(uri):
+        raise InputError(
+            "--store holds a key or password, which logs would show: leave it out and set it in the"
+            " environment of the head and of every node (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+        )
     try:
         system, root = FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):

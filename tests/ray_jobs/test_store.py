@@ -152,3 +152,10 @@ def test_a_store_that_refuses_is_told_before_anything_begins(tmp_path, monkeypat
         generate.generate(run=tmp_path / "run", store=f"file://{tmp_path}/file/run")
     assert "cannot write to file://" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("uri", ["s3://AKIA:s3cret@bucket/run", "sftp://me:s3cret@host/run"])
+def test_a_key_in_the_uri_is_refused_and_not_shown(uri):
+    with pytest.raises(InputError, match="environment") as refused:
+        Store(uri)
+    assert "s3cret" not in str(refused.value)
