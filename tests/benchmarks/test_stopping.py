@@ -38,11 +38,13 @@ class Interrupted:
 
 @pytest.fixture
 def ending(monkeypatch):
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(Stopping, "on_signals", Stopping.on_signals)  # and back
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     end_at_once()
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
