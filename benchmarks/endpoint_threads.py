@@ -9,10 +9,11 @@ import asyncio
 import json
 import threading
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from benchmarks.contestants import ROLES, Arena
 from benchmarks.workload import SHARED_SYSTEM, prescribed
@@ -82,9 +83,20 @@ async def threads(arena: Arena) -> None:
     arena.gate(None)
     loop, plans = asyncio.get_running_loop(), arena.work.plans()
     with served(arena, loop) as url:
-        turns, pool = 2 * arena.work.rounds, ThreadPoolExecutor(len(plans))
-        try:
-            asked = [loop.run_in_executor(pool, _converse, url, plan, turns) for plan in plans]
-            await asyncio.gather(*asked)
-        finally:
-            pool.shutdown(wait=False)  # when interrupted they wait for answers of this very loop
+        turns = 2 * arena.work.rounds
+        await asyncio.gather(*(_in_a_thread(_converse, url, plan, turns) for plan in plans))
+
+
+def _in_a_thread(talk: Callable[[str, Plan, int], None], *given: Any) -> asyncio.Future[None]:
+    """A thread that keeps no process from ending: who interrupts it waits for no answer."""
+    told: Future[None] = Future()
+
+    def run() -> None:
+        with suppress(InvalidStateError):  # nobody waits any more
+            try:
+                told.set_result(talk(*given))
+            except Exception as error:  # noqa: BLE001 - raised by whoever waits
+                told.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return asyncio.wrap_future(told)
