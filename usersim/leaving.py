@@ -3,7 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from usersim.conversation import Conversation
 
@@ -14,7 +16,7 @@ POOLED_ROUNDS = 9
 STEPS = 50
 LARGEST_BIAS = 40.0
 
-EndBias = float | tuple[float, ...]
+EndBias = float | Annotated[tuple[float, ...], Field(min_length=1)]
 """What is added to the logit of leaving: always the same, or after one round, after two, ...; the
 last one also after more."""
 

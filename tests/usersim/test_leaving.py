@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from pydantic import ValidationError
 
 from usersim.conversation import Conversation, Message
 from usersim.leaving import (
@@ -15,6 +16,7 @@ from usersim.leaving import (
     sum_of,
 )
 from usersim.perplexity import TargetScore
+from usersim.plan import SimulateSettings
 
 
 def decision(rounds, probability, is_end=False):
@@ -72,6 +74,12 @@ def test_however_sure_a_model_is_peoples_rates_come_out(given, rate):
 def test_without_both_outcomes_nothing_is_calibrated():
     assert calibrating_bias([decision(1, 0.0)], {1: 0.0}) == 0.0
     assert calibrating_bias([], {1: 0.5}) == 0.0
+
+
+def test_a_list_of_no_bias_is_refused():
+    assert SimulateSettings(end_bias=[0.5, 0]).end_bias == (0.5, 0.0)
+    with pytest.raises(ValidationError, match="end_bias"):
+        SimulateSettings(end_bias=[])
 
 
 def test_biases_add_up_round_by_round():
