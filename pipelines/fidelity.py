@@ -222,17 +222,22 @@ def best_prompt(
 
 
 def _told(conditions: Sequence[str], people: Any) -> dict[str, Any]:
-    """Ways to tell the user model of a person: nothing, and each condition it was trained on."""
+    """Ways to tell the user model of a person: nothing, each condition it was trained on, both."""
     from usersim.conditions import IntentWords, profile_of, user_system
     from usersim.fidelity.persons import conversations_of
 
+    def profile(c: Any) -> str:
+        return profile_of(c.user_turns).line()
+
     told: dict[str, Any] = {"user_model": lambda _: ""}
     if "profile" in conditions:
-        told["with_profile"] = lambda c: user_system("", profile_of(c.user_turns).line())
+        told["with_profile"] = lambda c: user_system("", profile(c))
     if "intent" in conditions:
         known = people.training or conversations_of(people.reference.persons)
         words = IntentWords(c.user_turns for c in known)
         told["with_intent"] = lambda c: user_system(words.of(c.user_turns, 6), "")
+    if told.keys() >= {"with_profile", "with_intent"}:
+        told["with_both"] = lambda c: user_system(words.of(c.user_turns, 6), profile(c))
     return told
 
 

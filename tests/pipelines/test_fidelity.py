@@ -46,7 +46,7 @@ def place(tiny_checkpoint, tmp_path_factory):
         run.adopt(recipe_of("run"))
     shutil.copytree(tiny_checkpoint, run.user_model)
     about = {"opens": "user", "base": str(tiny_checkpoint), "end_bias": 0.5}
-    write_json(run.user_model / CARD, about | {"perplexity": {"told": {"profile": 9.0}}})
+    write_json(run.user_model / CARD, about | {"perplexity": {"told": {"profile": 9.0, "intent": 9.0}}})
     for split, number, seed in (("train", 20, 1), ("dev", 6, 2), ("test", 30, 3)):
         write_conversations(run.people / f"{split}.parquet", talks(split, number, seed))
     write_conversations(run.conversations / "part-00000.parquet", talks("sim", 40, 4))
@@ -76,7 +76,7 @@ def measured(place):
 @pytest.mark.slow
 def test_every_point_has_its_figures(measured):
     _, table, _ = measured
-    for key in ("user_model", "prompted", "with_profile"):
+    for key in ("user_model", "prompted", "with_profile", "with_both"):
         assert math.isfinite(table["perplexity"][key]["all"])
     assert table["perplexity"]["floor"]["high"] >= table["perplexity"]["floor"]["value"]
     assert table["termination"]["user_model"]["f1"]["value"] is not None

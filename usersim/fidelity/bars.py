@@ -92,7 +92,8 @@ def _perplexity(table: Mapping[str, Any]) -> Iterator[Bar]:
     floor = (found.get("floor") or {}).get("value")
     for name, key, bound in (
         ("perplexity against the prompted baseline", "user_model", PERPLEXITY_CHANGE),
-        ("the same with a profile", "with_profile", WITH_PROFILE_CHANGE),
+        ("the same with a profile of how they write", "with_profile", WITH_PROFILE_CHANGE),
+        ("the same with a profile and words of theirs", "with_both", WITH_PROFILE_CHANGE),
     ):
         one = found.get(key) or {}
         change = (one.get("change") or {}).get("all") or {}

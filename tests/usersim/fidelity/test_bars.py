@@ -8,9 +8,9 @@ FIGURE = {"value": 0.15, "low": 0.1, "high": 0.2, "floor": 0.05, "within": False
 def table(**changes):
     """A fidelity table in which every bar holds but what `changes` says."""
     wanted = {
-        "change": -0.3, "profile": -0.3, "error": 0.1, "auc": 0.55, "conversations": 300,
-        "points": -2.0, "confusion": 0.0, "attempts": 0.01, "broken": 0.05, "ending": 0.05,
-        "rounds": 0.01, "openers": 0.005,
+        "change": -0.3, "profile": -0.3, "both": -0.3, "error": 0.1, "auc": 0.55,
+        "conversations": 300, "points": -2.0, "confusion": 0.0, "attempts": 0.01,
+        "broken": 0.05, "ending": 0.05, "rounds": 0.01, "openers": 0.005,
     } | changes  # fmt: skip
     side = {"conversations": wanted["conversations"]}
     told = {"auc": wanted["auc"], "floor": 0.5, "floor_high": 0.6, "auc_at_floor_size": 0.5}
@@ -21,6 +21,7 @@ def table(**changes):
         "perplexity": {
             "user_model": {"all": 14.0, "change": {"all": {"value": wanted["change"]}}},
             "with_profile": {"all": 13.0, "change": {"all": {"value": wanted["profile"]}}},
+            "with_both": {"all": 12.0, "change": {"all": {"value": wanted["both"]}}},
             "prompted": {"all": 20.0},
             "floor": {"value": 0.05},
         },
@@ -50,13 +51,14 @@ def verdicts(**changes):
 
 def test_all_hold_where_all_is_well():
     assert set(verdicts().values()) == {True}
-    assert len(verdicts()) == 15
+    assert len(verdicts()) == 16
 
 
 @pytest.mark.parametrize(
     ("change", "word"),
     [
         ({"change": -0.19}, "perplexity"), ({"profile": -0.24}, "profile"),
+        ({"both": -0.24}, "words of theirs"),
         ({"error": -0.21}, "please"), ({"auc": 0.581}, "AUC"), ({"points": 3.1}, "diversity"),
         ({"attempts": 0.021}, "confusion"), ({"confusion": 0.03}, "confusion"),
         ({"broken": 0.11}, "loops"), ({"ending": -0.11}, "P(end)"), ({"rounds": 0.06}, "rounds:"),
