@@ -53,6 +53,8 @@ NO_KEY = "key_variable (not set in the recipe)"
 MOST_TOKENS = 2**31  # a count beyond is no count, and no database's integer
 DETAIL = 300  # characters of a server's refusal that are worth showing
 
+RENAMED = "max_completion_tokens"  # what OpenAI's later models call `max_tokens`, and want
+
 # What servers say when a prompt does not fit: OpenAI's code, vLLM's and llama.cpp's words.
 CONTEXT_FULL = (
     "context_length_exceeded",
@@ -83,6 +85,7 @@ class EndpointEngine:
         self._spec = spec
         self._client = client
         self._pause = pause
+        self._limits_by = "max_tokens"
         self.limit = AdaptiveLimit(spec.max_num_seqs)
 
     @classmethod
@@ -151,12 +154,23 @@ class EndpointEngine:
             await self._pause(tries, later.asked_s)
 
     async def _post(self, body: dict[str, Any]) -> Completion:
+        """The answer. A server that wants the limit under its later name is given it, for good."""
+        response = await self._sent(body)
+        if "max_tokens" in body and _wants_it_renamed(response):
+            self._limits_by = RENAMED
+            body[RENAMED] = body.pop("max_tokens")
+            response = await self._sent(body)
+        if response.status_code != HTTPStatus.OK:
+            raise self._refusal(response)
+        return _completion(response)
+
+    async def _sent(self, body: dict[str, Any]) -> "httpx.Response":
         import httpx
 
         url = self._spec.url.rstrip("/") + "/chat/completions"
         try:
             async with asyncio.timeout(self._spec.timeout_s):  # httpx limits each read by itself
-                response = await self._client.post(url, json=body)
+                return await self._client.post(url, json=body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise _Later(
                 EngineDead(
@@ -169,9 +183,6 @@ class EndpointEngine:
             raise _Later(TransientError(message)) from error
         except httpx.RequestError as error:  # a body that cannot be decompressed is one, too
             raise _Later(TransientError(f"{self._spec.url}: {error!r}")) from error
-        if response.status_code != HTTPStatus.OK:
-            raise self._refusal(response)
-        return _completion(response)
 
     def _refusal(self, response: "httpx.Response") -> Exception:
         status, text = response.status_code, _text(response)
@@ -198,7 +209,7 @@ class EndpointEngine:
         body: dict[str, Any] = {
             "model": self._spec.model,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
-            "max_tokens": sampling.max_tokens,
+            self._limits_by: sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
         }
@@ -218,6 +229,11 @@ class EndpointEngine:
     async def close(self) -> None:
         """Close the connections. Calling it twice is allowed."""
         await self._client.aclose()
+
+
+def _wants_it_renamed(response: "httpx.Response") -> bool:
+    """Whether a server refuses `max_tokens` and names what it takes instead."""
+    return response.status_code == HTTPStatus.BAD_REQUEST and RENAMED in _text(response)
 
 
 def _within(bias: float) -> float:

@@ -156,6 +156,32 @@ def test_an_opener_is_asked_for_with_no_messages_and_nothing_means_the_speaker_l
     assert server.seen[0][1]["messages"] == []
 
 
+def test_the_limit_goes_out_under_the_name_that_the_model_wants():
+    """What OpenAI's later models say to `max_tokens`; once they have, they are not asked again."""
+    said = (
+        "Unsupported parameter: 'max_tokens' is not supported with this model."
+        " Use 'max_completion_tokens' instead."
+    )
+
+    async def two_turns(url):
+        engine = EndpointEngine.open(spec(url))
+        turns = [await engine.complete(HELLO, Sampling(max_tokens=9)) for _ in range(2)]
+        await engine.close()
+        return turns
+
+    with serving((400, {"error": {"message": said}}), answer()) as server:
+        assert [c.text for c in asyncio.run(two_turns(server.url))] == ["hi there", "hi there"]
+    limits = [{k: v for k, v in body.items() if k.startswith("max")} for _, body in server.seen]
+    assert limits == [{"max_tokens": 9}] + 2 * [{"max_completion_tokens": 9}]
+
+
+def test_a_server_that_refuses_both_names_of_the_limit_is_believed():
+    with serving((400, {"error": "no max_completion_tokens here"})) as server:
+        with pytest.raises(DeterministicError, match="no max_completion_tokens"):
+            ask(server.url)
+        assert len(server.seen) == 2
+
+
 def test_a_cut_answer_says_so():
     with serving(answer("and then", "length")) as server:
         assert ask(server.url)[0].finish_reason == "length"
