@@ -166,9 +166,9 @@ class Fleet:
             self._lives[place] += 1
             name = f"worker-{place}.{self._lives[place]}"
             try:
-                await self._serve(place, name)
+                await self._serve(place, name, careful=losses > 0)
             except Lost as error:
-                losses = 1 if self._did_something(name) else losses + 1
+                losses = 0 if self._did_something(name) else losses + 1
                 self._lost += 1
                 self._lost_last = f"{name}: {error}"
                 log.warning("%s is lost (%s); its shards go to others", name, error)
@@ -182,13 +182,13 @@ class Fleet:
 
     def _did_something(self, name: str) -> bool:
         report = self._totals.reports.get(name)
-        return report is not None and report.ended > 0
+        return report is not None and report.ended > report.blamed
 
-    async def _serve(self, place: int, name: str) -> None:
+    async def _serve(self, place: int, name: str, *, careful: bool) -> None:
         """A worker from its start to its end. Raises Lost when it ends before the work does."""
         import ray
 
-        actor = _actor(self._placement, name, self._simulation)
+        actor = _actor(self._placement, name, self._simulation, careful)
         try:
             opened = asyncio.create_task(_answer(actor.open.remote()))
             over = asyncio.create_task(self._leases.over.wait())
@@ -321,7 +321,7 @@ class Fleet:
         return self._books.unfinished(why, self._ended)
 
 
-def _actor(placement: Placement, name: str, simulation: Simulation) -> Any:
+def _actor(placement: Placement, name: str, simulation: Simulation, careful: bool) -> Any:
     """A worker somewhere on the cluster; Ray starts it when there is room."""
     import ray
 
@@ -333,7 +333,7 @@ def _actor(placement: Placement, name: str, simulation: Simulation) -> Any:
         max_task_retries=0,
         scheduling_strategy="SPREAD",
     )
-    return wanted.remote(name, simulation)
+    return wanted.remote(name, simulation, careful)
 
 
 async def _answer(reference: Awaitable[Answer]) -> Answer:

@@ -14,9 +14,10 @@ from usersim.books import Books
 from usersim.engine import Engine
 from usersim.engines import EngineSpec, model_name
 from usersim.error_rate import ErrorRate
+from usersim.errors import EngineDead
 from usersim.outcome import Lineage
 from usersim.plan import Agenda, Shard, SimulateSettings
-from usersim.simulate import Engines, all_or_first_error, open_engines
+from usersim.simulate import Engines, all_or_first_error, go_carefully, open_engines
 from usersim.talk import Drained, Simulator, Talk
 
 
@@ -58,6 +59,8 @@ class Report:
     """Conversations still to hold, by the number of a shard that it took up."""
     tokens: dict[str, int] = field(default_factory=dict)
     ended: int = 0
+    blamed: int = 0
+    """Of these, those that an engine died of."""
     errors: int = 0
     in_flight: int = 0
     transient_retries: int = 0
@@ -66,8 +69,9 @@ class Report:
 class Worker:
     """Holds leased shards, all of them at once: one shard's last talks leave no slot empty."""
 
-    def __init__(self, name: str, simulation: Simulation) -> None:
-        self._name, self._simulation = name, simulation
+    def __init__(self, name: str, simulation: Simulation, careful: bool = False) -> None:
+        """`careful`: to find out whose turn an engine dies of, as one has in vain."""
+        self._name, self._simulation, self._careful = name, simulation, careful
         self._books: Books  # when it is known that this node sees the folder
         self._slots = asyncio.Semaphore(simulation.settings.concurrency)  # served in order
         self._stack = AsyncExitStack()
@@ -90,6 +94,8 @@ class Worker:
         engines = await open_engines(self._stack, wanted)
         settings, openers = self._simulation.settings, self._books.openers
         self._simulator = Simulator(settings, engines, openers, lambda: not self._draining)
+        if self._careful:
+            await go_carefully(self._simulator)
         self._opened = time.monotonic()
         return os.getpid()
 
@@ -109,6 +115,9 @@ class Worker:
             if talks:
                 tasks = [asyncio.create_task(self._converse(shard, talk)) for talk in talks]
                 await all_or_first_error(tasks)
+        except EngineDead:
+            self._books.flush()  # who is to blame stands there before the driver ends this process
+            raise
         finally:
             self._books.close_journal(shard)
         whole = self._books.left[shard.number] == 0
@@ -140,6 +149,7 @@ class Worker:
             left=dict(self._books.left),
             tokens={**pace.tokens} if pace else {},
             ended=self._ended,
+            blamed=self._books.blamed,
             errors=self._rate.errors,
             in_flight=pace.in_flight if pace else 0,
             transient_retries=pace.transient_retries if pace else 0,

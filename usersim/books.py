@@ -264,6 +264,11 @@ class Books:
                 f" {self._retry} holds them again; a higher rate takes the run as it is"
             )
 
+    def flush(self) -> None:
+        """Commit what is pending in every journal."""
+        for journal in self._open.values():
+            journal.flush()
+
     def close_journal(self, shard: Shard) -> None:
         """Flush and close a shard's journal, if it is open."""
         if journal := self._open.pop(shard.number, None):

@@ -151,18 +151,21 @@ async def _hold_missing(
         engines = await open_engines(stack, wanted)
         simulator = Simulator(settings, engines, books.openers, lambda: not stopping.asked)
         if careful:
-            await _probe(engines)
-            simulator.alone = settings.concurrency
+            await go_carefully(simulator)
         with track("simulate", settings.conversations, "conversations", books.ended) as bar:
             session = Session(books, simulator, stopping, bar)
             await session.hold_all()
 
 
-async def _probe(engines: dict[Role, Engine]) -> None:
-    """Raise EngineDead where an engine dies of anything: no conversation is to blame."""
-    for role, engine in engines.items():
+async def go_carefully(simulator: Simulator) -> None:
+    """Ask for turns one by one, as many as are held at once: whose an engine dies of then ends.
+
+    Raises EngineDead where an engine dies of anything: no conversation is to blame.
+    """
+    for role, engine in simulator.engines.items():
         with suppress(TransientError, DeterministicError):
             await engine.complete(PROBES[role], Sampling(max_tokens=1))
+    simulator.alone = simulator.settings.concurrency
 
 
 async def open_engines(stack: AsyncExitStack, wanted: Engines) -> dict[Role, Engine]:

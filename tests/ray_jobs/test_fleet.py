@@ -103,6 +103,14 @@ def test_workers_that_never_live_stop_the_run_and_the_next_resumes(tmp_path, alo
     assert after - before == len(journaled(tmp_path) - kept)
 
 
+def test_a_conversation_that_engines_die_of_ends_and_no_other(tmp_path, alone):
+    plan = of(tmp_path).books().agenda.plan(5)
+    mortal = Witness(tmp_path / "trace", "a", poison=plan.turn_seed(1, 0))
+    figures = simulate_on_ray(of(tmp_path, assistant=mortal), TWO)
+    assert figures["rejected_reasons"] == {"engine_died": 1}
+    assert published(tmp_path) == [c for c in alone if c.id != plan.id]
+
+
 def test_an_engine_that_lets_nobody_in_stops_the_run_and_spoils_nothing(tmp_path, alone):
     locked = failing(talkative(), DeterministicError("bad key", "not_authorized"), after=20)
     with pytest.raises(WorldError, match=r"^bad key; (.|\n)*resumes"):

@@ -6,8 +6,8 @@ import pytest
 
 from ray_jobs.leases import Lease
 from ray_jobs.worker import Simulation, Worker
-from usersim.engines.scripted import HeldEngine, refusing, talkative
-from usersim.errors import EngineUseless, WorldError
+from usersim.engines.scripted import HeldEngine, ScriptedEngine, dying, refusing, talkative
+from usersim.errors import EngineDead, EngineUseless, WorldError
 from usersim.files import read_conversations
 from usersim.journal import Fenced
 from usersim.simulate import SimulateSettings, simulate
@@ -86,6 +86,51 @@ def test_a_node_that_does_not_see_the_folder_says_so_whatever_else_is_missing(tm
     work = Simulation(people, *engines, tmp_path / "elsewhere", "recipe", 7, sign="driver-1")
     with pytest.raises(WorldError, match=r"does not see the driver's .*elsewhere"):
         asyncio.run(Worker("w", work).open())
+
+
+def poisoned(seed):
+    """Answers until it is asked for the turn with this seed, then no more."""
+    talks, dead = talkative(2, "u"), []
+
+    def script(messages, sampling):
+        if dead or sampling.seed == seed:
+            dead.append(seed)
+            raise EngineDead("scripted: dead")
+        return talks._script(messages, sampling)
+
+    return ScriptedEngine(script, "u")
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_only_a_careful_worker_knows_whom_its_engine_died_of(tmp_path, careful):
+    plan = simulation(tmp_path).books().agenda.plan(3)
+    user = poisoned(plan.turn_seed(0, 0))
+
+    async def hold():
+        work = simulation(tmp_path, user)
+        worker = Worker("w", work, careful)
+        await worker.open()
+        with pytest.raises(EngineDead):
+            await asyncio.gather(*map(worker.hold, leases(work)))
+        return await worker.report()
+
+    report = asyncio.run(hold())
+    assert report.blamed == careful
+    work = simulation(tmp_path)
+    journals = [work.books().journal(shard) for shard in work.books().agenda.shards()]
+    reasons = {index: e.reason for j in journals for index, e in j.endings().items() if e.reason}
+    assert reasons == ({3: "engine_died"} if careful else {})
+
+
+def test_where_an_engine_dies_of_anything_nobody_is_to_blame(tmp_path):
+    engine = dying(talkative(model="a"), after=0)
+
+    async def hold():
+        worker = Worker("w", Simulation(SETTINGS, talkative(2), engine, tmp_path, "r", 7), True)
+        with pytest.raises(EngineDead):
+            await worker.open()
+
+    asyncio.run(hold())
 
 
 def test_an_engine_that_is_of_no_use_is_told_as_such(tmp_path):

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from usersim.engines.scripted import talkative
+from usersim.errors import EngineDead
 from usersim.files import read_conversations
 from usersim.simulate import simulate
 
@@ -17,8 +18,8 @@ class Witness:
 
     With `dies_at` the first process to come so far kills itself, after writing down what was in the
     journals at that moment; with `stops` it sends SIGTERM to that process instead. `turn_s` is how
-    long a turn takes; from request `full_at` on the process finds its disk full. Travels to a
-    worker as it is.
+    long a turn takes; from request `full_at` on the process finds its disk full; asked for the turn
+    with the seed `poison` it dies as an engine does, for good. Travels to a worker as it is.
     """
 
     context_tokens = 4096
@@ -27,6 +28,7 @@ class Witness:
         self.trace, self.model, self.rounds = trace, model, rounds
         self.dies_at, self.stops = dies_at, stops
         self.turn_s, self.full_at = more.get("turn_s", 0.0), more.get("full_at", 0)
+        self.poison, self.dead = more.get("poison"), False
         self.calls = 0
 
     async def complete(self, messages, sampling):
@@ -37,6 +39,9 @@ class Witness:
             os.kill(self.stops or os.getpid(), signal.SIGTERM if self.stops else signal.SIGKILL)
         if self.calls == self.full_at:
             resource.setrlimit(resource.RLIMIT_FSIZE, (8192, -1))  # no file grows any more
+        self.dead = self.dead or sampling.seed == self.poison is not None
+        if self.dead:
+            raise EngineDead("scripted: dead")
         await asyncio.sleep(self.turn_s)
         return await talkative(self.rounds, self.model).complete(messages, sampling)
 
