@@ -46,7 +46,8 @@ def place(tiny_checkpoint, tmp_path_factory):
         run.adopt(recipe_of("run"))
     shutil.copytree(tiny_checkpoint, run.user_model)
     about = {"opens": "user", "base": str(tiny_checkpoint), "end_bias": 0.5}
-    write_json(run.user_model / CARD, about | {"perplexity": {"told": {"profile": 9.0, "intent": 9.0}}})
+    about |= {"perplexity": {"told": {"profile": 9.0, "intent": 9.0}}}
+    write_json(run.user_model / CARD, about)
     for split, number, seed in (("train", 20, 1), ("dev", 6, 2), ("test", 30, 3)):
         write_conversations(run.people / f"{split}.parquet", talks(split, number, seed))
     write_conversations(run.conversations / "part-00000.parquet", talks("sim", 40, 4))
