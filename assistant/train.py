@@ -12,7 +12,7 @@ from usersim.files import read_conversations
 from usersim.perplexity import TargetScore, mean_nll, nll_difference, score_rows
 from usersim.ranks import train_model
 from usersim.rows import ViewSettings
-from usersim.sft import FitSettings, draw_rows, load_model, save_checkpoint, windows
+from usersim.sft import Checks, FitSettings, draw_rows, load_model, save_checkpoint, windows
 from usersim.train import pick, read_people
 
 
@@ -35,11 +35,17 @@ def train_assistant(
     Losses are nats per token of held-out answers, the real ones (people/test.parquet, written by
     another assistant) and the simulated ones (corpus/data/test-*.parquet), with 95 % intervals over
     conversations. A loss that rises is reported as it is.
+
+    With `settings.checks`, conversations of the train split are kept out of training, to tell the
+    best state by, and a training that was interrupted goes on from the last check.
     """
     checkpoint = resolve_checkpoint(base)
     chat = ChatFormat.of(load_tokenizer(checkpoint))
     rows_of = windows(chat, "assistant", settings)
-    drawn = draw_rows(read_split(corpus, "train"), rows_of, settings.train_tokens, seed)
+    learned, judging = _parted(read_split(corpus, "train"), settings, seed)
+    drawn = draw_rows(learned, rows_of, settings.train_tokens, seed)
+    judged = [row for c in judging for row in rows_of(c)]
+    checks = Checks.beside(out, judged, drawn, settings, base) if judged else None
     held_out = {
         "real": answered(read_people(people / "test.parquet")),
         "simulated": answered(read_split(corpus, "test")),
@@ -52,14 +58,26 @@ def train_assistant(
         return {name: score_rows(model, r, end, f"{name} loss {when}") for name, r in rows.items()}
 
     before = score(load_model(checkpoint, training=False), "before")
-    model, figures = train_model(checkpoint, drawn, chat, settings, seed)
+    model, figures = train_model(checkpoint, drawn, chat, settings, seed, checks)
     after = score(model, "after")
     loss = {
         name: loss_change(before[name], after[name]) | {"conversations": len(chosen[name])}
         for name in rows
     }
     save_checkpoint(model, chat, out, {"base": base, "loss": loss})
+    if checks:
+        checks.clear()
     return {"base": base, "loss": loss, "training": figures.to_dict()}
+
+
+def _parted(
+    conversations: Sequence[Conversation], settings: FitSettings, seed: int
+) -> tuple[Sequence[Conversation], Sequence[Conversation]]:
+    """Those to learn from, and those that judge on the way: none without checks, or without ten."""
+    number = min(settings.eval_conversations, len(conversations) // 10) if settings.checks else 0
+    judging = pick(answered(conversations), number, seed)
+    kept_out = {c.id for c in judging}
+    return [c for c in conversations if c.id not in kept_out], judging
 
 
 def loss_change(before: Sequence[TargetScore], after: Sequence[TargetScore]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -22,7 +22,7 @@ from usersim.checkpoints import CARD
 from usersim.conversation import Conversation, Role
 from usersim.cores import free_cores
 from usersim.errors import InputError, WorldError
-from usersim.files import read_json, write_json
+from usersim.files import fingerprint, read_json, write_json
 from usersim.progress import track
 from usersim.rows import Row, ViewSettings, conversation_rows
 from usersim.settings import Settings
@@ -56,7 +56,7 @@ class FitSettings(Settings):
     threads wait for each other at every operation, processes once a step."""
     checks: int = 0
     """How often held-out people are scored on the way: the best state is kept, and training that
-    was interrupted goes on from the last check. 0: never."""
+    was interrupted goes on from the last check. 0: never. Characters' trainings have none."""
     compile_from_tokens: int = 50_000
     """On a CPU with a C++ compiler: from so many tokens on the layers are compiled, which takes
     most of a minute and then a quarter off each step."""
@@ -131,6 +131,19 @@ class Checks:
 
     rows: list[Row]
     folder: Path
+
+    @classmethod
+    def beside(
+        cls, out: Path, rows: list[Row], learned: Sequence[Row], settings: FitSettings, base: str
+    ) -> Self:
+        """With a folder beside `out` that is this training's own: another one is no beginning."""
+        ids = [row.input_ids for row in learned]
+        name = fingerprint([base, settings.model_dump(mode="json"), ids])
+        return cls(rows, out.with_name(f".{out.name}.training") / name)
+
+    def clear(self) -> None:
+        """Remove what this and earlier trainings to the same place kept, as they are over."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
 class Named(Protocol):

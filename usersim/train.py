@@ -1,6 +1,5 @@
 """Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,8 +67,7 @@ def train_user(
     # Made before the training: what cannot be told must not lose it.
     when_told = _when_told(settings, chat, teller, held_out)
     before = score(load_model(checkpoint, training=False), test, "perplexity before")
-    work = out.with_name(f".{out.name}.training")
-    checks = Checks([row for c in dev for row in rows_of(c)], work / _of(drawn, settings, base))
+    checks = Checks.beside(out, [row for c in dev for row in rows_of(c)], drawn, settings, base)
     model, figures = train_model(
         checkpoint, drawn, chat, settings, seed, checks if settings.checks else None
     )
@@ -96,7 +94,7 @@ def train_user(
     }
     about = {"base": base, "end_bias": bias, "perplexity": report["perplexity"]}
     save_checkpoint(model, chat, out, about)
-    shutil.rmtree(work, ignore_errors=True)
+    checks.clear()
     return report
 
 
@@ -126,11 +124,6 @@ def _intents(settings: TrainSettings, people: Sequence[Conversation], path: Path
     if settings.intent_writer and settings.conditions.intent_share:
         return write_intents(settings.intent_writer, people, path)
     return read_intents(settings.intents)
-
-
-def _of(rows: Sequence[Row], settings: FitSettings, base: str) -> str:
-    """A folder name for this training of `base`: what another one left is not its beginning."""
-    return fingerprint([base, settings.model_dump(mode="json"), [row.input_ids for row in rows]])
 
 
 def _dev_people(people: Path, train: Sequence[Conversation]) -> Sequence[Conversation]:

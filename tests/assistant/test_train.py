@@ -1,5 +1,7 @@
 """Training the assistant: the same fit, the mask on its turns, losses on real and made answers."""
 
+from functools import partial
+
 import pytest
 
 from assistant.train import AssistantSettings, answered, read_split, train_assistant
@@ -43,6 +45,39 @@ def test_both_losses_are_told_before_and_after_with_intervals(tiny_checkpoint, f
     learned = figures["loss"]["simulated"]
     assert learned["difference"]["high"] < 0, "answers like those trained on became likelier"
     assert ChatFormat.of(load_tokenizer(tmp_path / "out")).opens == "assistant"
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on_and_its_judges_teach_nothing(
+    tiny_checkpoint, folders, tmp_path, monkeypatch
+):
+    corpus, people = folders
+    asked = []
+
+    def pulled(checkpoint, rows, chat, settings, seed, checks):
+        asked.append((rows, checks))
+        checks.folder.mkdir(parents=True, exist_ok=True)
+        raise KeyboardInterrupt
+
+    settings = AssistantSettings(
+        view=VIEW, train_tokens=2_000, lora_rank=4, batch_rows=4, processes=1, checks=2
+    )
+    call = partial(
+        train_assistant, settings, str(tiny_checkpoint), corpus, people, tmp_path / "out"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("assistant.train.train_model", pulled)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                call()
+    (learned, checks), (_, again) = asked
+    assert again.folder == checks.folder  # where the second one finds what the first one left
+    taught, judges = ({row.conversation_id for row in rows} for rows in (learned, checks.rows))
+    assert len(judges) == 1
+    assert not taught & judges
+
+    assert len(call()["training"]["checks"]) >= 2
+    assert not checks.folder.parent.exists()
 
 
 def test_a_corpus_without_a_test_split_is_refused(folders):
