@@ -5,7 +5,6 @@ of a conversation is read from its own shard only when it is opened.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -14,7 +13,7 @@ from urllib.parse import urlencode
 
 from pipelines.dashboard.catalogue import ROWS_PER_SHARD, UNFINISHED, Catalogue, attempts
 from pipelines.dashboard.fates import NUMBERS
-from pipelines.dashboard.search import fts_query
+from pipelines.dashboard.hits import hits_of, rows_of
 from pipelines.marks import Mark, read_marks
 from usersim.files import write_json
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     import duckdb
 
 PAGE_SIZE = 25
-MOST_HITS = 200_000
-"""Conversations that one search may find; with more, the search says so."""
-SCANNED_HITS = 200
 FACETS = ("outcome", "reason", "stop_reason", "language", "persona", "assistant_model")
 FACET_VALUES = 40
 COUNTS = "counts.json"
@@ -127,7 +123,7 @@ class Browser:
         with self._view() as duck:
             if duck is None:
                 return Found([], 0)
-            hits, note, capped = self._hits(duck, wish)
+            hits, note, capped = hits_of(self.catalogue, duck, wish.q, wish.side)
             if replace(wish, q="", side="", page=1).to_query():
                 total, page = self._numbers(duck, wish, hits, (start, page_size))
             elif hits is not None:
@@ -169,7 +165,7 @@ class Browser:
         order = SORTS.get(wish.sort, SORTS[""]).replace("score", score)
         total = _number(duck, f"SELECT count(*) FROM talk {where}", values)  # noqa: S608
         query = f"SELECT n FROM talk {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - columns are known ones
-        rows = _rows(duck, query, [*values, span[1], span[0]])
+        rows = rows_of(duck, query, [*values, span[1], span[0]])
         return total, [row["n"] for row in rows]
 
     def _rows_at(
@@ -179,7 +175,7 @@ class Browser:
         if not numbers:
             return []
         listed = ", ".join(map(str, map(int, numbers)))  # literals: groups of rows are passed over
-        found = _rows(duck, f"SELECT * FROM talk WHERE n IN ({listed})")  # noqa: S608
+        found = rows_of(duck, f"SELECT * FROM talk WHERE n IN ({listed})")  # noqa: S608
         by_number = {row["n"]: row | {"score": row.get(score)} for row in found}
         return [by_number[n] for n in numbers if n in by_number]
 
@@ -248,7 +244,7 @@ class Browser:
                 return {}
             asked = ", ".join("?" * len(identities))
             query = f"SELECT n FROM talk WHERE id IN ({asked})"  # noqa: S608 - only question marks
-            numbers = [row["n"] for row in _rows(duck, query, list(identities))]
+            numbers = [row["n"] for row in rows_of(duck, query, list(identities))]
             rows = self._rows_at(duck, numbers, "")
         return {row["id"]: row for row in rows}
 
@@ -263,14 +259,14 @@ class Browser:
             )
             total = _number(duck, f"SELECT count(*) FROM ({grouped})")  # noqa: S608
             start = (page - 1) * page_size
-            rows = _rows(
+            rows = rows_of(
                 duck, f"{grouped} ORDER BY size DESC, twin LIMIT {page_size} OFFSET {start}"
             )
         return rows, total
 
     def _record(self, duck: "duckdb.DuckDBPyConnection", row: Mapping[str, Any]) -> dict[str, Any]:
         path = self.catalogue.run / row["shard"]
-        found = _rows(duck, "SELECT * FROM read_parquet(?) WHERE id = ? LIMIT 1",
+        found = rows_of(duck, "SELECT * FROM read_parquet(?) WHERE id = ? LIMIT 1",
                       [str(path), row["id"]])  # fmt: skip
         if not found:
             return {"messages": []}
@@ -299,52 +295,6 @@ class Browser:
         own = {"n", "row", "rounds"}
         described = duck.execute("DESCRIBE talk").fetchall()
         return [name for name, kind, *_ in described if kind in NUMBERS and name not in own]
-
-    def _hits(
-        self, duck: "duckdb.DuckDBPyConnection", wish: Wish
-    ) -> tuple[list[int] | None, str, bool]:
-        """Numbers that a search finds, in order, a note, and whether there are more.
-
-        None without a search.
-        """
-        if not wish.q:
-            return None, "", False
-        asked = fts_query(wish.q, wish.side)
-        if asked is None:
-            numbers = self._scanned(duck, wish.q)
-            note = f"No index for this text: shards were read until {SCANNED_HITS} were found."
-            capped = len(numbers) == SCANNED_HITS
-        else:
-            numbers, note = self._indexed(asked), ""
-            capped = len(numbers) > MOST_HITS
-        if not capped:
-            own = _rows(duck, "SELECT n FROM talk WHERE id = ?", [wish.q])
-            numbers = sorted({*numbers, *(row["n"] for row in own)})
-        return numbers[:MOST_HITS], note, capped
-
-    def _indexed(self, asked: str) -> list[int]:
-        query = f"SELECT rowid FROM words WHERE words MATCH ? LIMIT {MOST_HITS + 1}"  # noqa: S608
-        file = f"file:{self.catalogue.words}?mode=ro"
-        with closing(sqlite3.connect(file, uri=True, timeout=30.0)) as db:
-            return [row[0] for row in db.execute(query, (asked,))]
-
-    def _scanned(self, duck: "duckdb.DuckDBPyConnection", text: str) -> list[int]:
-        files = [s.path for s in self.catalogue.shards() if s.path.parent.name == "conversations"]
-        found: list[int] = []
-        for path in files:  # one at a time: the first page of them is enough
-            left = SCANNED_HITS - len(found)
-            if left <= 0:
-                break
-            ids = _rows(
-                duck,
-                "SELECT id FROM read_parquet(?) WHERE len(list_filter(messages,"
-                " lambda m: contains(lower(m.content), lower(?)))) > 0 LIMIT ?",
-                [str(path), text.strip('"'), left],
-            )
-            wanted = [row["id"] for row in ids]
-            query = "SELECT n FROM talk WHERE list_contains(?, id)"
-            found += [r["n"] for r in _rows(duck, query, [wanted])] if wanted else []
-        return found
 
     def _where(self, duck: "duckdb.DuckDBPyConnection", wish: Wish) -> tuple[str, list[Any]]:
         conditions, values = (["n IN (SELECT n FROM hit)"], []) if wish.q else ([], [])
@@ -387,11 +337,3 @@ def _facet(duck: "duckdb.DuckDBPyConnection", name: str) -> list[tuple[str, int]
 def _number(duck: "duckdb.DuckDBPyConnection", query: str, values: Sequence[Any] = ()) -> int:
     found = duck.execute(query, list(values)).fetchone()
     return int(found[0]) if found else 0
-
-
-def _rows(
-    duck: "duckdb.DuckDBPyConnection", query: str, values: Sequence[Any] = ()
-) -> list[dict[str, Any]]:
-    cursor = duck.execute(query, list(values))
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

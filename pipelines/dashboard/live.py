@@ -28,6 +28,7 @@ COLLAPSED_OPENERS = 0.75
 REPEATED_TRIGRAMS = 5.0
 """Times people's share of openers with a frequent trigram above which it looks like collapse: the
 demo's 135M simulator has 3.8 times people's, and one that repeats itself has more than ten."""
+Version = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class Watch:
     def __init__(self, run: Path) -> None:
         self.run = run
         self._seen: deque[tuple[float, int, int]] = deque(maxlen=240)
-        self._people: list[str] | None = None
-        self._whole: dict[Path, tuple[Counter[str], Counter[str], int]] = {}
+        self._people: tuple[Version, list[str]] = ((), [])
+        self._whole: dict[Path, tuple[Version, Counter[str], Counter[str], int]] = {}
         self._lock = threading.Lock()
 
     def look(self, now: float) -> Moment:
@@ -86,8 +87,7 @@ class Watch:
             stops += found[0]
             refused += found[1]
             turns += found[2]
-            if path not in self._whole:
-                talking += found[3]
+            talking += found[3]
         for path in sorted((self.run / "journal").glob("part-*.sqlite"), reverse=True):
             if len(openers) >= SAMPLE:
                 break
@@ -126,9 +126,15 @@ class Watch:
         )
 
     def _journal(self, path: Path) -> tuple[Counter[str], Counter[str], int, int]:
-        """Endings, refusals, accepted turns, conversations begun; a whole shard is read once."""
-        if path in self._whole:
-            return (*self._whole[path], 0)
+        """Endings, refusals, accepted turns, conversations that talk.
+
+        A whole shard is read once, for as long as its data file stays: `--redo` and `realchat
+        retry` take that away, and the journal tells something else from then on.
+        """
+        data = _version(self.run / "conversations" / f"{path.stem}.parquet")  # before the journal
+        known = self._whole.get(path)
+        if known is not None and known[0] == data:
+            return (*known[1:], 0)
         with suppress(sqlite3.Error), closing(_readonly(path)) as db:
             stops = Counter(
                 {
@@ -144,8 +150,9 @@ class Watch:
             accepted, begun = db.execute(
                 "SELECT count(*), count(DISTINCT conversation) FROM attempt WHERE reason = ''"
             ).fetchone()
-            if (self.run / "conversations" / f"{path.stem}.parquet").exists():
-                self._whole[path] = (stops, refused, accepted)
+            if data:
+                self._whole[path] = (data, stops, refused, accepted)
+                return stops, refused, accepted, 0
             return stops, refused, accepted, max(0, begun - stops.total())
         return Counter(), Counter(), 0, 0
 
@@ -171,13 +178,15 @@ class Watch:
         return 0.0
 
     def _people_openers(self) -> list[str]:
-        if self._people is None:
-            self._people = []
+        path = self.run / "people" / "test.parquet"
+        version = _version(path)  # there may be none yet, and others after `ingest --redo`
+        if version != self._people[0]:
+            found: list[str] = []
             with suppress(InputError):
-                people = read_conversations(self.run / "people" / "test.parquet")
-                drawn = sorted(people, key=lambda c: stable_hash(c.id))[:SAMPLE]
-                self._people = [c.opener for c in drawn]
-        return self._people
+                people = sorted(read_conversations(path), key=lambda c: stable_hash(c.id))
+                found = [c.opener for c in people[:SAMPLE]]
+            self._people = (version, found)
+        return self._people[1]
 
 
 def alarms(openers: Sequence[str], turns: Sequence[str], people: Sequence[str]) -> list[Alarm]:
@@ -238,6 +247,15 @@ def _newest(path: Path) -> list[tuple[int, str]]:
         )
         return [(int(position), str(text)) for position, text in rows]
     return []
+
+
+def _version(path: Path) -> Version:
+    """Size and time of change, which are others when a file was made anew; () without it."""
+    try:
+        known = path.stat()
+    except OSError:
+        return ()
+    return known.st_size, known.st_mtime_ns
 
 
 def _readonly(path: Path) -> sqlite3.Connection:

@@ -1,6 +1,7 @@
 """What each address shows: a template, and what it is filled with; queries are elsewhere."""
 
 import html
+import shlex
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -71,6 +72,11 @@ def ago(then: float) -> str:
     return f"{seconds / 86400:.0f} days ago"
 
 
+def typed(folder: Path) -> str:
+    """A run's folder as it is typed into a shell: its name alone would be another folder."""
+    return shlex.quote(str(folder))
+
+
 def _run(request: "Request") -> tuple[str, Path]:
     from starlette.exceptions import HTTPException
 
@@ -98,6 +104,7 @@ def overview(request: "Request") -> "Response":
     return _page(
         "run.html",
         run=name,
+        folder=typed(folder),
         active="overview",
         summary=summary(name, folder),
         view=view,
@@ -144,6 +151,7 @@ def conversations(request: "Request") -> "Response":
     return _page(
         "conversations.html",
         run=name,
+        folder=typed(folder),
         active="conversations",
         wish=wish,
         found=browser.find(wish),
@@ -172,6 +180,7 @@ def conversation(request: "Request") -> "Response":
     return _page(
         "conversation.html",
         run=name,
+        folder=typed(folder),
         active="conversations",
         wish=wish,
         opened=opened,
@@ -219,6 +228,7 @@ def sides(request: "Request") -> "Response":
     return _page(
         "sides.html",
         run=name,
+        folder=typed(folder),
         active="sides",
         wish=wish,
         pairs=alike.twins(browser, wish),
@@ -243,7 +253,13 @@ def duplicates(request: "Request") -> "Response":
         for c in clusters
     ]
     return _page(
-        "duplicates.html", run=name, active="duplicates", wish=wish, clusters=shown, total=total
+        "duplicates.html",
+        run=name,
+        folder=typed(folder),
+        active="duplicates",
+        wish=wish,
+        clusters=shown,
+        total=total,
     )
 
 
@@ -257,7 +273,14 @@ def live(request: "Request") -> "Response":
     name, folder = _run(request)
     moment = request.app.state.shelf.watch(folder).look(time.monotonic())
     template = "moment.html" if request.query_params.get("part") else "live.html"
-    return _page(template, run=name, active="live", moment=moment, running=is_live(folder))
+    return _page(
+        template,
+        run=name,
+        folder=typed(folder),
+        active="live",
+        moment=moment,
+        running=is_live(folder),
+    )
 
 
 def answers(request: "Request") -> "Response":
@@ -308,7 +331,8 @@ def report(request: "Request") -> "Response":
 
     _, folder = _run(request)
     if not (folder / "report.html").is_file():
-        raise HTTPException(404, "this run has no report yet; `realchat report` writes it")
+        report = f"realchat report --run {typed(folder)}"
+        raise HTTPException(404, f"this run has no report yet; `{report}` writes it")
     headers = {"Content-Security-Policy": REPORT_POLICY}
     return FileResponse(folder / "report.html", media_type="text/html", headers=headers)
 

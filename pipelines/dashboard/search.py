@@ -51,10 +51,24 @@ def fts_query(query: str, side: str = "") -> str | None:
     wanted = [t.quoted for t in found if not t.without]
     if not wanted or any(_UNSPACED.search(t.text) for t in found):
         return None
-    column = f"{{{side}}} : " if side in ("user", "assistant") else ""
-    asked = f"{column}({' AND '.join(wanted)})"
+    asked = f"{_column(side)}({' AND '.join(wanted)})"
     without = [t.quoted for t in found if t.without]
     return f"{asked} NOT ({' OR '.join(without)})" if without else asked
+
+
+def fts_left_out(query: str, side: str = "") -> str | None:
+    """What a query that only leaves out (`-python`) does not want, in the syntax of FTS5.
+
+    None for any other query, and where the word index cannot answer it.
+    """
+    found = terms(query)
+    if not found or any(not t.without or _UNSPACED.search(t.text) for t in found):
+        return None
+    return f"{_column(side)}({' OR '.join(t.quoted for t in found)})"
+
+
+def _column(side: str) -> str:
+    return f"{{{side}}} : " if side in ("user", "assistant") else ""
 
 
 def marked(text: str, query: str) -> Iterator[tuple[str, bool]]:

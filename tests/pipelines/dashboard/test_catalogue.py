@@ -136,6 +136,38 @@ def test_text_that_has_no_blanks_is_found_by_reading(changing):
     assert "shards were read" in found.note
 
 
+def test_what_is_left_out_is_left_out_where_nothing_else_is_asked_for(browser):
+    """It was looked for as it stands, dash and all, and nothing was found."""
+    without, total = browser.find(Wish(q="-mend"), page_size=1000), browser.find(Wish()).total
+    having = {row["id"] for row in browser.find(Wish(q="mend"), page_size=1000).rows}
+    assert having
+    assert (without.total, without.note) == (total - len(having), "")
+    assert not having & {row["id"] for row in without.rows}
+
+
+@pytest.mark.parametrize(
+    ("asked", "ids"),
+    [
+        ({"q": "手紙 -家賃"}, ["b"]),
+        ({"q": "家賃 手紙"}, ["a"]),
+        ({"q": "-手紙 家賃"}, []),
+        ({"q": "手紙", "side": "user"}, ["b"]),
+        ({"q": "手紙", "side": "assistant"}, ["a"]),
+    ],
+)
+def test_text_that_has_no_blanks_is_asked_for_in_the_same_way(changing, asked, ids):
+    from usersim.conversation import Conversation, Message
+
+    said = {"a": ("家賃が遅れています", "大家さんに手紙を"), "b": ("手紙を書いて", "はい")}
+    talks = [
+        Conversation(id=name, messages=(Message("user", user), Message("assistant", answer)))
+        for name, (user, answer) in said.items()
+    ]
+    write_conversations(changing.catalogue.run / "conversations" / "part-00009.parquet", talks)
+    changing.catalogue.refresh()
+    assert [row["id"] for row in changing.find(Wish(**asked)).rows] == ids
+
+
 def test_a_cluster_is_a_kept_one_and_those_that_went_for_it(browser):
     clusters, total = browser.clusters(1)
     assert total == 1

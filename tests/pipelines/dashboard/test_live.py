@@ -90,6 +90,33 @@ def test_a_whole_shard_is_read_once(run):
     assert watch.look(1.0).ended == 5
 
 
+def test_a_run_that_is_made_anew_is_counted_anew(run):
+    """`--redo` and `retry` while somebody looks: the old figures stood there for ever."""
+    watch, journal_file = Watch(run), run / "journal" / "part-00000.sqlite"
+    data = run / "conversations" / "part-00000.parquet"
+    with Journal(journal_file, OWNER) as journal:
+        speak(journal, range(100))
+    write_conversations(data, talks("x", 5, 2))
+    assert (watch.look(0.0).ended, watch.look(1.0).talking) == (100, 0)
+    data.unlink()
+    for file in (run / "journal").glob("part-*"):
+        file.unlink()
+    with Journal(journal_file, OWNER) as journal:
+        speak(journal, range(3))
+        speak(journal, range(3, 5), ended=False)
+        moment = watch.look(2.0)
+        assert (moment.ended, moment.talking, moment.planned) == (3, 2, 100)
+
+
+def test_people_who_come_after_the_first_look_are_held_beside(run):
+    watch = Watch(run)
+    with Journal(run / "journal" / "part-00000.sqlite", OWNER) as journal:
+        speak(journal, range(60))
+        assert watch.look(0.0).alarms[0].people is None
+        write_conversations(run / "people" / "test.parquet", talks("p", 60, 2))
+        assert watch.look(1.0).alarms[0].people is not None
+
+
 def test_a_done_run_is_not_live(tmp_path):
     assert not is_live(make_run(tmp_path / "made"))
 

@@ -154,6 +154,27 @@ def test_an_empty_folder_says_what_to_run(tmp_path):
     assert "<pre>realchat run</pre>" in page.text
 
 
+def test_commands_name_the_folder_that_is_looked_at(tmp_path):
+    """`--run NAME` is another folder, and no `--run` at all is the demo."""
+    run = tmp_path / "some runs" / "new"
+    run.mkdir(parents=True)
+    (run / "recipe.yaml").write_text("name: new\n")
+    asked, meant = client(run.parent), f"--run '{run}'"
+    for path in ("", "/conversations", "/live", "/sides", "/duplicates", "/report"):
+        shown = Tags(asked.get(f"/runs/new{path}").text).text
+        commands = re.findall(r"realchat (?:simulate|curate|report)\b[^.;\n]*", shown)
+        assert commands, path
+        assert all(meant in command for command in commands), commands
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_row_that_a_key_chooses_is_one_that_enter_opens(browser, path):
+    text = browser.get(path).text
+    rows = re.findall(r"<(\w+)[^>]*\bdata-row\b([^>]*)>", text)
+    assert rows or path != "/"
+    assert all(tag == "a" and "href=" in rest for tag, rest in rows)
+
+
 def test_a_folder_that_is_not_there_is_an_error_with_advice(tmp_path):
     with pytest.raises(InputError, match="realchat run"):
         client(tmp_path / "nowhere")
