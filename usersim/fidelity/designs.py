@@ -7,7 +7,7 @@ all rows at once.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from usersim.fidelity.floors import SPLITS, matched_size
@@ -27,7 +27,9 @@ Distance = Callable[["Floats", "Floats"], "Floats"]
 
 DEFINITIONS = {
     "value": "simulated against all real people",
-    "low, high": "95 % bootstrap interval, both sides' persons drawn with replacement",
+    "low, high": "95 % bootstrap interval, both sides' persons drawn with replacement. Of a "
+    "distance between distributions, which any drawing makes larger, moved down by as much as the "
+    "draws' mean is above the value, and not below 0",
     "floor": "the same between two halves of the real people, mean of "
     f"{SPLITS} splits by a stable hash; floor_high: the largest of them",
     "value_at_floor_size": "simulated against one half, as many persons a side as the floor has, "
@@ -122,6 +124,20 @@ class Compared:
             "value_at_floor_size": rounded(value),
             "within": None if high is None or value is None else value <= high,
         }
+
+    def settled(self) -> Self:
+        """For a distance between distributions, never below 0: draws without their own excess.
+
+        A sample of a sample differs from another one by its own chance as well: two groups of 300
+        of one kind are 0.003 bits apart in rounds, their draws 0.004 to 0.027. Moved by the
+        bootstrap's estimate of that bias (Efron and Tibshirani 1993, chapter 10).
+        """
+        import numpy as np
+
+        known = np.where(_finite(self.draws), self.draws, 0.0)
+        number = np.maximum(1, _finite(self.draws).sum(axis=0))
+        excess = np.maximum(0.0, known.sum(axis=0) / number - self.value)
+        return replace(self, draws=np.maximum(0.0, self.draws - excess))
 
     def plain_figure(self, number: int) -> dict[str, float | None]:
         """`value`, `low` and `high` of one figure."""

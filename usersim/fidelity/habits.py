@@ -204,7 +204,7 @@ def _distances(
             for side, habits in counted.items():
                 found = Compared.of(
                     design[side], habits.lengths(group, doubling=doubling), real, distance
-                )
+                ).settled()
                 key = f"{name}_{group}"
                 if side == "simulated":
                     table[key] = found.figure(0)

@@ -30,7 +30,7 @@ def rounds_figures(
             continue
         found = Compared.of(
             Design.of(side, real), _histogram(side, cap), _histogram(real, cap), jensen_shannon
-        )
+        ).settled()
         if name == "simulated":
             table["distance"] = found.figure(0)
         else:

@@ -93,3 +93,17 @@ def test_weighted_medians_are_medians_of_the_copies(rows, seed):
 
 def test_sums_are_by_person():
     assert sums_of(3, [0, 2, 0], [[1, 10], [2, 20], [3, 30]]).tolist() == [[4, 40], [0, 0], [2, 20]]
+
+
+def test_the_interval_of_a_small_distance_holds_its_value():
+    """Draws of two samples of one kind are farther apart than the samples are."""
+    generator = np.random.default_rng(1)
+    for _ in range(5):
+        sides = [np.eye(8)[generator.geometric(0.35, 300).clip(1, 8) - 1] for _ in range(2)]
+        people = persons_of(talks("s", 300, 1, turns=1)), persons_of(talks("r", 300, 2, turns=1))
+        summaries = [lambda weights, rows=rows: weights @ rows for rows in sides]
+        found = Compared.of(Design.of(*people), *summaries, jensen_shannon)
+        figure = found.settled().figure(0)
+        assert 0 <= figure["low"] <= figure["value"] <= figure["high"]
+        raw = found.figure(0)
+        assert figure["high"] < raw["high"], "no further up than the draws went"
