@@ -54,9 +54,10 @@ def leaving_rates(conversations: Iterable[Conversation]) -> dict[int, float]:
     for conversation in conversations:
         ended = conversation.stop_reason == "user_ended"
         last = conversation.num_rounds
-        for rounds in range(1, last + (1 if ended else 0)):
+        went_on = len(conversation.turns) % 2  # a turn that nobody answered: they had stayed
+        for rounds in range(1, last + (1 if ended or went_on else 0)):
             reached[min(rounds, POOLED_ROUNDS)] += 1
-        if ended:
+        if ended and not went_on:
             left[min(last, POOLED_ROUNDS)] += 1
     return {rounds: left[rounds] / number for rounds, number in sorted(reached.items())}
 

@@ -92,3 +92,11 @@ def test_what_training_noted_is_read_whether_one_figure_or_a_list():
     assert learned_bias({"end_bias": -0.75}) == -0.75
     assert learned_bias({"end_bias": [0.5, -1]}) == (0.5, -1.0)
     assert learned_bias({}) == 0.0
+
+
+def test_who_typed_again_before_the_record_broke_off_had_stayed():
+    """Fidelity's decisions count them, too: the same people must have the same rates."""
+    went_on = Conversation(
+        id="x", messages=(*talk(2).messages, Message("user", "more")), stop_reason="cut"
+    )
+    assert leaving_rates([talk(2), went_on]) == {1: 0.0, 2: 0.5}

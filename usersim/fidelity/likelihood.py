@@ -108,13 +108,19 @@ def _give_memory_back() -> None:
         torch.cuda.empty_cache()
 
 
+_OF_A_MODEL = {".safetensors", ".bin", ".json"}
+"""Endings of what weights, their shape and their tokens are read from."""
+
+
 def _key(checkpoint: Path, rows: Sequence[Row]) -> str:
     """What the scores of these rows by these weights depend on."""
-    weights = [
+    files = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(checkpoint.glob("*.safetensors"))
+        for path in sorted(checkpoint.iterdir())
+        if path.suffix in _OF_A_MODEL
     ]
-    return fingerprint([weights, [[row.conversation_id, row.input_ids] for row in rows]])
+    asked = [[row.conversation_id, row.input_ids, *map(astuple, row.targets)] for row in rows]
+    return fingerprint([files, asked])
 
 
 def _rows(conversation: Conversation, chat: ChatFormat, context: Context, told: str) -> list[Row]:

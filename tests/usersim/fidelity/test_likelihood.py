@@ -7,6 +7,7 @@ from usersim.chat_format import FREE_SYSTEM
 from usersim.fidelity.likelihood import (
     PROMPTS,
     Context,
+    _key,
     _rows,
     perplexity_figures,
     playing_user,
@@ -14,7 +15,7 @@ from usersim.fidelity.likelihood import (
 )
 from usersim.fidelity.persons import conversations_of, persons_of
 from usersim.perplexity import TargetScore
-from usersim.rows import ViewSettings
+from usersim.rows import IGNORED, Row, Target, ViewSettings
 
 
 def planted(persons, nll):
@@ -91,3 +92,16 @@ def test_scores_are_kept_and_one_person_is_not_most_of_them(tiny_checkpoint, tmp
     every = scored(tiny_checkpoint, people, told, Context(view=view, windows=99), tmp_path)
     assert len(every["user_model"]) > len(few["user_model"])
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_scores_of_other_weights_are_never_taken_for_these(tmp_path):
+    """Older checkpoints keep their weights in a .bin."""
+    row = Row("c", [1, 2, 3], [IGNORED, 2, 3], [Target(0, 1, 3)])
+    keys = []
+    for name in ("base", "user"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "pytorch_model.bin").write_bytes(name.encode())
+        keys.append(_key(tmp_path / name, [row]))
+    asked_less = Row("c", [1, 2, 3], [IGNORED, 2, IGNORED], [Target(0, 1, 2)])
+    keys.append(_key(tmp_path / "user", [asked_less]))
+    assert len(set(keys)) == 3
