@@ -183,7 +183,7 @@ class Scores:
         from usersim.fidelity.persons import conversations_of
 
         real = conversations_of(people.reference.persons)
-        told = _told(model.conditions, people)
+        told = _told(model, people)
         context, keep = model.context, work_folder(options.out)
         found = scored(model.checkpoint, real, told, context, keep)
         base = options.base or str(model.about.get("base", ""))
@@ -221,23 +221,23 @@ def best_prompt(
     return min(tried, key=lambda prompt: tried[prompt]), tried
 
 
-def _told(conditions: Sequence[str], people: Any) -> dict[str, Any]:
-    """Ways to tell the user model of a person: nothing, each condition it was trained on, both."""
-    from usersim.conditions import IntentWords, profile_of, user_system
+def _told(model: Any, people: Any) -> dict[str, Any]:
+    """Ways to tell the user model of a person: nothing, and what its training told: each, both."""
+    from functools import partial
+
+    from usersim.conditions import Teller
     from usersim.fidelity.persons import conversations_of
 
-    def profile(c: Any) -> str:
-        return profile_of(c.user_turns).line()
-
     told: dict[str, Any] = {"user_model": lambda _: ""}
-    if "profile" in conditions:
-        told["with_profile"] = lambda c: user_system("", profile(c))
-    if "intent" in conditions:
-        known = people.training or conversations_of(people.reference.persons)
-        words = IntentWords(c.user_turns for c in known)
-        told["with_intent"] = lambda c: user_system(words.of(c.user_turns, 6), "")
+    known = people.training or conversations_of(people.reference.persons)
+    asked = model.recipe.train_user.conditions.model_copy(update={"intent_share": 1.0})
+    teller = Teller(asked, known, 0, model.written_intents)
+    if "profile" in model.conditions:
+        told["with_profile"] = partial(teller.told, intent=False, profile=True)
+    if "intent" in model.conditions:
+        told["with_intent"] = partial(teller.told, intent=True, profile=False)
     if told.keys() >= {"with_profile", "with_intent"}:
-        told["with_both"] = lambda c: user_system(words.of(c.user_turns, 6), profile(c))
+        told["with_both"] = partial(teller.told, intent=True, profile=True)
     return told
 
 

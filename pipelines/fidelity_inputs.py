@@ -73,6 +73,13 @@ class UserModel:
         told = (self.about.get("perplexity") or {}).get("told") or {}
         return [name for name in ("profile", "intent") if told.get(name) is not None]
 
+    @property
+    def written_intents(self) -> Mapping[str, str]:
+        """Intents that somebody wrote of its people, by conversation; the others' are read off."""
+        from usersim.intents import told_intents
+
+        return told_intents(self.run.people) if self.run else {}
+
     def people(self, split: str) -> list[Conversation]:
         """A split of the run's people; empty where it is not known."""
         path = self.run.people / f"{split}.parquet" if self.run else None

@@ -16,6 +16,7 @@ from usersim.conditions import IntentWords, profile_of, user_system
 from usersim.encoding import well_formed
 from usersim.errors import InputError
 from usersim.files import fingerprint, read_conversations, read_rows
+from usersim.intents import told_intents
 
 Given = Literal["profile", "intent"]
 
@@ -102,6 +103,8 @@ def briefs_of_people(
 ) -> tuple[Brief, ...]:
     """What real people of a split were like, one brief each, in an order that the seed decides.
 
+    Their intents are those that UserGPT's training was told: what somebody wrote, else so many
+    `words` of their turns.
     Raises InputError when the split is missing: briefs are then to be given in a file.
     """
     if not people.is_file():
@@ -111,12 +114,13 @@ def briefs_of_people(
         )
     conversations = read_conversations(people)
     conversations.sort(key=lambda c: fingerprint([seed, c.id]))
-    intents = IntentWords(c.user_turns for c in conversations) if "intent" in given else None
+    read_off = IntentWords(c.user_turns for c in conversations) if "intent" in given else None
+    written = told_intents(people.parent) if read_off else {}
     return tuple(
         Brief(
-            intent=intents.of(c.user_turns, words) if intents else "",
+            intent=written.get(c.id) or read_off.of(c.user_turns, words) if read_off else "",
             profile=profile_of(c.user_turns).line() if "profile" in given else "",
-            intent_id=c.id if intents else "",
+            intent_id=c.id if read_off else "",
         )
         for c in conversations
     )

@@ -10,7 +10,7 @@ that is read off their words.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +19,7 @@ from usersim.conversation import Conversation, Message
 from usersim.engine import Engine, Sampling, all_or_none
 from usersim.engines import EngineSpec, open_engine
 from usersim.errors import DeterministicError, InputError, TransientError, WorldError
+from usersim.files import whole_file
 from usersim.progress import Track, track
 
 ASK = (
@@ -29,6 +30,7 @@ ASK = (
 MOST_CHARACTERS = 4_000  # of a person's turns: what somebody wants shows early
 MOST_WORDS = 40  # a longer answer is no line about an intent
 AT_ONCE = 64
+TOLD = "told_intents.jsonl"
 
 
 def write_intents(
@@ -107,6 +109,23 @@ def read_intents(path: str) -> dict[str, str]:
         raise InputError(
             f'intents in {path}: wanted lines of {{"id": "...", "intent": "..."}}: {error}'
         ) from error
+
+
+def keep_told(people: Path, written: Mapping[str, str]) -> None:
+    """Note beside the people which written intents training told, for who tells them later."""
+    path = people / TOLD
+    if not written:
+        path.unlink(missing_ok=True)
+        return
+    with whole_file(path) as draft, draft.open("w", encoding="utf-8") as file:
+        for name, intent in written.items():
+            file.write(json.dumps({"id": name, "intent": intent}, ensure_ascii=False) + "\n")
+
+
+def told_intents(people: Path) -> dict[str, str]:
+    """Written intents that training told, by conversation id; empty where it read all off turns."""
+    path = people / TOLD
+    return read_intents(str(path)) if path.is_file() else {}
 
 
 def _whole_bytes(path: Path) -> int:

@@ -28,7 +28,7 @@ from usersim.chat_format import ChatFormat, load_tokenizer
 from usersim.conversation import Role
 from usersim.cores import own_cores
 from usersim.errors import RealchatError, WorldError
-from usersim.files import read_json, read_rows, write_json, write_table
+from usersim.files import read_json, write_json, write_table
 from usersim.progress import screen, show_on
 from usersim.rows import Row, Target
 from usersim.sft import Checks, FitFigures, FitSettings, fit, load_model
@@ -37,6 +37,7 @@ from usersim.trainer import check_options, world_size
 PR_SET_PDEATHSIG = 1  # prctl(2): the signal this process gets when its parent dies
 SCREEN = "REALCHAT_SCREEN"
 """The variable that names the descriptor on which the first process shows progress."""
+_READ_AT_ONCE = 512  # rows of a file
 LONGEST_PATH = 4096  # bytes, PATH_MAX of Linux
 Answer = TypeVar("Answer")
 
@@ -136,14 +137,25 @@ def _folder(checks: Checks | None, shared: Path | None) -> Iterator[Path]:
 def _write_rows(path: Path, rows: Sequence[Row]) -> None:
     import pyarrow as pa
 
-    write_table(path, pa.Table.from_pylist([asdict(row) for row in rows]))
+    tokens = pa.array([row.input_ids for row in rows], pa.large_list(pa.int32()))
+    targets = [[asdict(target) for target in row.targets] for row in rows]
+    names = [row.conversation_id for row in rows]
+    table = {"conversation_id": names, "input_ids": tokens, "targets": targets}
+    write_table(path, pa.table(table))
 
 
 def _read_rows(path: Path) -> list[Row]:
-    return [
-        Row(**row | {"targets": [Target(**target) for target in row["targets"]]})
-        for row in read_rows(path)
-    ]
+    """The rows, one object for each different token: every process holds all of them."""
+    import pyarrow.parquet as pq
+
+    known: dict[int, int] = {}
+    rows = []
+    for batch in pq.ParquetFile(path).iter_batches(_READ_AT_ONCE):
+        for row in batch.to_pylist():
+            ids = [known.setdefault(token, token) for token in row["input_ids"]]
+            targets = [Target(**target) for target in row["targets"]]
+            rows.append(Row.of(row["conversation_id"], ids, targets))
+    return rows
 
 
 def _run(folder: Path, processes: int) -> None:

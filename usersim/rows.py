@@ -7,6 +7,7 @@ its budget; a window without a target is never made. Each text is tokenised once
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from usersim.chat_format import ChatFormat
 from usersim.conversation import Conversation, Message, Role
@@ -49,6 +50,14 @@ class Row:
     input_ids: list[int]
     labels: list[int] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, conversation_id: str, input_ids: list[int], targets: list[Target]) -> Self:
+        """The row with these targets; its labels are the very objects of its tokens."""
+        labels = [IGNORED] * len(input_ids)
+        for target in targets:
+            labels[target.start : target.stop] = input_ids[target.start : target.stop]
+        return cls(conversation_id, input_ids, labels, targets)
 
     @property
     def num_targets(self) -> int:

@@ -1,6 +1,7 @@
 """Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from usersim.conversation import Conversation
 from usersim.engines import EngineSpec
 from usersim.errors import InputError
 from usersim.files import fingerprint, read_conversations
-from usersim.intents import read_intents, write_intents
+from usersim.intents import keep_told, read_intents, write_intents
 from usersim.leaving import calibrating_bias, end_table, leaving_rates
 from usersim.perplexity import (
     TargetScore,
@@ -23,6 +24,8 @@ from usersim.perplexity import (
 from usersim.ranks import train_model
 from usersim.rows import Row
 from usersim.sft import Checks, FitSettings, draw_rows, load_model, save_checkpoint, windows
+
+RowsOf = Callable[[Conversation], list[Row]]
 
 
 class TrainSettings(FitSettings):
@@ -53,9 +56,8 @@ def train_user(
     dev = pick(_dev_people(people, train), settings.dev_conversations, seed)
     held_out = pick(read_people(people / "test.parquet"), settings.eval_conversations, seed)
     test = [row for c in held_out for row in rows_of(c)]
-    free = {row.conversation_id for row in draw_rows(train, rows_of, settings.train_tokens, seed)}
-    learned = [c for c in train if c.id in free]
-    written = _intents(settings, [*learned, *held_out], people / "intents.jsonl")
+    drawn_from = partial(_drawn, train, rows_of, settings.train_tokens, seed)
+    written = _intents(settings, lambda: [*drawn_from(), *held_out], people)
     teller = Teller(settings.conditions, train, seed, written)
     drawn = draw_rows(
         train, windows(chat, "user", settings, teller.at_random), settings.train_tokens, seed
@@ -117,13 +119,28 @@ def _when_told(
     return found
 
 
-def _intents(settings: TrainSettings, people: Sequence[Conversation], path: Path) -> dict[str, str]:
-    """Intents that somebody wrote: those in a file, and a strong model's, where there is one."""
-    if settings.intents:
-        path = Path(settings.intents)
+def _drawn(
+    train: Sequence[Conversation], rows_of: RowsOf, train_tokens: int, seed: int
+) -> list[Conversation]:
+    """Those of whom training draws rows; told something, it comes to a few less."""
+    drawn = {row.conversation_id for row in draw_rows(train, rows_of, train_tokens, seed)}
+    return [c for c in train if c.id in drawn]
+
+
+def _intents(
+    settings: TrainSettings, whom: Callable[[], Sequence[Conversation]], people: Path
+) -> dict[str, str]:
+    """Intents that somebody wrote: those in a file, and a strong model's, where there is one.
+
+    `whom` a model is to write of is asked only then: to know it, all rows are made once more.
+    """
     if settings.intent_writer and settings.conditions.intent_share:
-        return write_intents(settings.intent_writer, people, path)
-    return read_intents(settings.intents)
+        path = Path(settings.intents) if settings.intents else people / "intents.jsonl"
+        written = write_intents(settings.intent_writer, whom(), path)
+    else:
+        written = read_intents(settings.intents)
+    keep_told(people, written)
+    return written
 
 
 def _dev_people(people: Path, train: Sequence[Conversation]) -> Sequence[Conversation]:

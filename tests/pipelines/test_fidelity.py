@@ -12,7 +12,7 @@ from scripted_run import recipe_of
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.fidelity import FidelityOptions, Scores, Work
+from pipelines.fidelity import FidelityOptions, Scores, Work, _told
 from pipelines.fidelity_inputs import Names, RealPeople, UserModel, read_simulation
 from pipelines.fidelity_screen import shown
 from pipelines.recipe import Recipe
@@ -21,6 +21,7 @@ from usersim.checkpoints import CARD
 from usersim.conversation import Conversation, Message
 from usersim.fidelity.summary import POINTS
 from usersim.files import write_conversations, write_json
+from usersim.intents import keep_told
 
 WORDS = ["please", "show", "me", "that", "list", "of", "names", "sorted", "by", "age", "now"]
 
@@ -162,6 +163,21 @@ def test_nobody_who_is_reported_on_is_chosen_on_whatever_was_named(place):
     assert people.dev_name == "a tenth of the reference, set aside"
     assert people.dev
     assert not {p.id for p in people.dev} & {p.id for p in people.reference.persons}
+
+
+def test_the_user_model_is_told_what_its_training_told(place):
+    model = UserModel.named(str(place / "run"))
+    people = RealPeople.read(model, Names(str(place / "run" / "people" / "test.parquet")), 30)
+    person = people.reference.persons[0].conversations[0]
+    keep_told(place / "run" / "people", {person.id: "a list, in the end"})
+    conditions = model.recipe.train_user.conditions.model_copy(update={"intent_words": 2})
+    trained = model.recipe.train_user.model_copy(update={"conditions": conditions})
+    recipe = model.recipe.model_copy(update={"train_user": trained})
+    told = _told(replace(model, recipe=recipe), people)
+    keep_told(place / "run" / "people", {})
+    assert "You want: a list, in the end" in told["with_intent"](person)
+    other = people.reference.persons[1].conversations[0]
+    assert told["with_both"](other).count(", ") == 1, "two words, as many as in its training"
 
 
 def baseline_of(place, engines, monkeypatch):

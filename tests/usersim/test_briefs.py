@@ -9,6 +9,7 @@ from usersim.conditions import profile_of
 from usersim.conversation import Conversation, Message
 from usersim.errors import InputError
 from usersim.files import write_conversations, write_table
+from usersim.intents import keep_told, told_intents
 
 
 def write_lines(path, *rows):
@@ -93,3 +94,17 @@ def test_real_people_lend_what_is_asked_for(tmp_path):
 def test_real_people_who_are_not_there(tmp_path):
     with pytest.raises(InputError, match="run `realchat ingest`, or name a file"):
         briefs_of_people(tmp_path / "none.parquet", ("intent",), 3, seed=1)
+
+
+def test_who_is_played_wants_what_training_was_told_they_want(tmp_path):
+    known = people(tmp_path)
+    told = next(iter(known))
+    keep_told(tmp_path, {told: "a line of somebody's own"})
+    found = {
+        b.intent_id: b.intent
+        for b in briefs_of_people(tmp_path / "train.parquet", ("intent",), 2, 3)
+    }
+    assert found[told] == "a line of somebody's own"
+    assert all(intent.count(", ") < 2 for name, intent in found.items() if name != told)
+    keep_told(tmp_path, {})
+    assert told_intents(tmp_path) == {}

@@ -136,3 +136,12 @@ def test_every_row_of_a_step_is_trained_on(monkeypatch):
     for wrong in ({"micro_batch_rows": 4}, {"batch_rows": 4, "processes": 3}):
         with pytest.raises(ValidationError, match="no multiple of"):
             FitSettings(**wrong)
+
+
+def test_rows_reach_the_processes_as_they_are_and_without_an_object_a_token(lesson, tmp_path):
+    _, rows, _ = lesson
+    ranks._write_rows(tmp_path / "rows.parquet", rows)
+    found = ranks._read_rows(tmp_path / "rows.parquet")
+    assert found == rows
+    objects = {id(n) for row in found for n in (*row.input_ids, *row.labels)}
+    assert len(objects) == len({n for row in rows for n in (*row.input_ids, *row.labels)})

@@ -7,10 +7,10 @@ from usersim.conversation import Conversation, Message
 from usersim.errors import InputError
 from usersim.files import write_conversations
 from usersim.rows import Row, ViewSettings
+from usersim.sft import Checks
 from usersim.train import (
     TrainSettings,
     _dev_people,
-    _of,
     pick,
     read_people,
     train_user,
@@ -31,10 +31,14 @@ def test_a_source_too_small_for_a_dev_split_lends_its_training_people(tmp_path, 
     assert _dev_people(tmp_path, train) == [person("d")]
 
 
-def test_what_an_interrupted_training_of_another_model_left_is_not_gone_on_from():
+def test_what_an_interrupted_training_of_another_model_left_is_not_gone_on_from(tmp_path):
     rows, settings = [Row("c", [1, 2])], TrainSettings()
-    assert _of(rows, settings, "base") == _of(rows, settings, "base")
-    assert _of(rows, settings, "base") != _of(rows, settings, "base-instruct")
+    one, again, other = (
+        Checks.beside(tmp_path / "user", rows, rows, settings, base).folder
+        for base in ("base", "base", "base-instruct")
+    )
+    assert one == again
+    assert one != other
 
 
 def test_a_missing_or_empty_split_says_what_to_run(tmp_path):
