@@ -25,6 +25,9 @@ Examples:
 A character in a run, with interviews: realchat run --recipe characters-demo
 """
 
+HERE = ("experiences", "training")
+"""Tables of a recipe's `character` that `train` follows without a run."""
+
 verbs = typer.Typer(
     help="Train a model to be a person from the story of a life; talk to it, serve it.",
     epilog=EXAMPLES,
@@ -115,7 +118,7 @@ def chat(
 
 def serve(
     models: Annotated[list[Path], typer.Argument(help="Folders that `train` made, of one base.")],
-    port: Annotated[int, typer.Option(help="Port of the server.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     merged: Annotated[
         bool | None,
@@ -167,7 +170,8 @@ def import_layout(
     for kind, rows in kinds.items():
         if rows or not kind:
             lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-            write_text(out.with_suffix(f"{kind}.jsonl"), "".join(f"{line}\n" for line in lines))
+            path = out.with_suffix(f"{kind}.jsonl") if kind else out
+            write_text(path, "".join(f"{line}\n" for line in lines))
     typer.echo(f"rows read: {dict(found.counts)}", err=True)
     if found.rejected:
         listed = out.with_suffix(".rejected.parquet")
@@ -185,7 +189,18 @@ def _trained(folder: Path) -> Path:
 
 
 def _table(overrides: Sequence[str]) -> Any:
+    """The settings of experiences and training. Raises InputError for what only a run follows."""
     from pipelines.recipe import Recipe, overridden
 
     wanted = [f"character.{line}" for line in overrides]
-    return Recipe.checked(overridden({}, wanted), "on the command line").character
+    table = Recipe.checked(overridden({}, wanted), "on the command line").character
+    others = [line for line in overrides if line.split(".")[0].split("=")[0] not in HERE]
+    if table.experiences.writer != "template":
+        others.append(f"experiences.writer={table.experiences.writer}")
+    if others:
+        run = " ".join(f"character.{line}" for line in others)
+        raise InputError(
+            f"{', '.join(others)}: a run does that, with what is set aside and a report: realchat"
+            f" run --recipe characters-demo character.life=LIFE {run}"
+        )
+    return table

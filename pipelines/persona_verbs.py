@@ -47,7 +47,7 @@ def make(
         typer.Argument(metavar="KEY=VALUE", help="As number=10000, seed=3, quotas.length.short=1"),
     ] = None,
     scenes: Annotated[Path | None, typer.Option(help="File for their scenes too.")] = None,
-    each: Annotated[int, typer.Option(help="Scenes of every persona.")] = 20,
+    each: Annotated[int, typer.Option(min=1, help="Scenes of every persona.")] = 20,
     debug: Debug = False,
 ) -> None:
     """Make distinct people by quota; print their marginals and collisions."""
@@ -92,7 +92,9 @@ def schema(debug: Debug = False) -> None:
 
 def check(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, JSON or JSONL.")],
-    threshold: Annotated[float, typer.Option(help="Jaccard similarity of near-duplicates.")] = 0.6,
+    threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Jaccard similarity of near-duplicates.")
+    ] = 0.6,
     debug: Debug = False,
 ) -> None:
     """Check a file of people: exit code 1 when a name, an age or a life stands for too many."""
@@ -113,7 +115,9 @@ def interact(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="As parties=3, thinkers=all, engine.model=NAME"),
     ] = None,
-    number: Annotated[int | None, typer.Option(help="Only the first so many scenes.")] = None,
+    number: Annotated[
+        int | None, typer.Option(min=1, help="Only the first so many scenes.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Let the people of scenes speak and think; the same command goes on after a crash."""
@@ -213,6 +217,8 @@ def measure(
     from usersim.personas.compliance import compliance
     from usersim.personas.label_judge import LabelJudgeSettings, judge_labels
 
+    if overrides and not judge:
+        raise InputError(f"{' '.join(overrides)} is of the judge: name one with --judge MODEL")
     plays = read_plays(folder)
     figures = compliance(plays.scripts, plays.people)
     if judge:

@@ -28,7 +28,9 @@ class PlanOptions:
             min=0, help="How many, a worker on each `tensor_parallel`; 0: this machine's cores."
         ),
     ] = 0
-    gpu: Annotated[str, typer.Option(help="Which: a100, h100, h200 or l40s.")] = "h100"
+    gpu: Annotated[
+        str | None, typer.Option(help="Which: a100, h100, h200 or l40s. [default: h100]")
+    ] = None
     rates: Annotated[
         Path | None,
         typer.Option(
@@ -52,12 +54,15 @@ def plan(options: PlanOptions) -> None:
     """Forecast a simulation: hours, tokens, GPU-hours, storage and money; nothing is begun."""
     from pipelines.forecast import Wanted, forecast, rates_of, report
     from pipelines.recipe import DEFAULT, Recipe
+    from usersim.errors import InputError
 
+    if options.gpu and not options.gpus:
+        raise InputError(f"--gpu {options.gpu} says which the GPUs of --gpus are: say how many")
     recipe = Recipe.load(options.recipe or DEFAULT, options.overrides or ())
     wanted = Wanted(
         conversations=_count(options.conversations) or recipe.simulate.conversations,
         gpus=options.gpus,
-        device=options.gpu,
+        device=options.gpu or "h100",
         gpu_hour=options.gpu_hour,
         prompt_million=options.prompt_price,
         completion_million=options.completion_price,

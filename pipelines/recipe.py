@@ -93,6 +93,8 @@ class Recipe(Settings):
     @classmethod
     def _known_stages(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         wanted = {_stage_of(name).name for name in names}
+        if not wanted:
+            raise ValueError(f"name at least one of {', '.join(s.name for s in STAGES)}")
         return tuple(s.name for s in STAGES if s.name in wanted)
 
     @model_validator(mode="after")
@@ -349,7 +351,7 @@ def _suggestion(recipe: type[Recipe], loc: tuple[int | str, ...]) -> str:
         return f"did you mean `{near[0]}`?"
     places = [place for place in _places(recipe) if place.rpartition(".")[2] == key]
     if places:
-        return f"did you mean `{places[0]}`?"
+        return f"did you mean {' or '.join(f'`{place}`' for place in places[:3])}?"
     return f"known here: {', '.join(here)}"
 
 

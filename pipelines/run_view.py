@@ -54,6 +54,8 @@ class RunView:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """Files that are there but could not be read."""
+    first_only: int = 0
+    """READ_AT_MOST where there were more of a kind than were read, else 0."""
 
     @classmethod
     def of(cls, root: Path) -> "RunView":
@@ -125,8 +127,12 @@ class RunView:
     def _conversations(self, paths: Iterable[Path]) -> list[Conversation]:
         found: list[Conversation] = []
         for path in paths:
-            if len(found) < READ_AT_MOST:
-                found += self._read(path, read_conversations) or []
+            if len(found) >= READ_AT_MOST:
+                self.first_only = READ_AT_MOST
+                break
+            found += self._read(path, read_conversations) or []
+        if len(found) > READ_AT_MOST:
+            self.first_only = READ_AT_MOST
         return found[:READ_AT_MOST]
 
 

@@ -142,7 +142,8 @@ def _how_many(view: RunView) -> Answer:
     parts = []
     if (rounds := view.number("simulate", "rounds_mean")) is not None:
         parts.append(f"{thousands(rounds)} rounds a conversation on average")
-    if turns := sum(len(c.user_turns) for c in view.kept or view.simulated):
+    turns = sum(len(c.user_turns) for c in view.kept or view.simulated)
+    if turns and not view.first_only:  # of the first of them the number would say nothing
         parts.append(f"{thousands(turns)} turns of users")
     if seconds := sum(view.counts("timing").values()):
         cores = view.number("machine", "cores")

@@ -18,7 +18,7 @@ def dashboard(
     host: Annotated[
         str, typer.Option(help="Where to listen; beyond 127.0.0.1 everybody there can read.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 takes any free one.")] = PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = PORT,
     also: Annotated[
         list[str] | None,
         typer.Option("--name", metavar="HOST", help="A further host name that may be asked for."),
@@ -33,7 +33,7 @@ def dashboard(
 
         from pipelines.dashboard.web import LOOPBACK, make_app
 
-        names = LOOPBACK | {name.lower() for name in (also or [])} | {host}
+        names = LOOPBACK | {name.lower() for name in (also or [])} | {host.lower()}
         app = make_app(runs, frozenset(names))
     except ImportError as error:
         raise InputError(
@@ -44,6 +44,8 @@ def dashboard(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+        except socket.gaierror as error:
+            raise InputError(f"--host {host} is no address of this machine") from error
         except OSError as error:
             raise WorldError(
                 f"cannot listen on {host}:{port}: {error.strerror}; name another: --port 0"

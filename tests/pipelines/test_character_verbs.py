@@ -45,6 +45,25 @@ def test_a_misspelt_setting_of_training_is_told_before_anything_starts(tmp_path)
     assert not Path(tmp_path / "m").exists()
 
 
+@pytest.mark.parametrize(
+    "override",
+    ["experiences.writer=engine", "writer.model=m", "life=ada-lovelace", "ablation=true"],
+)
+def test_what_only_a_run_follows_is_refused_and_not_passed_over(override, tmp_path):
+    done = ran("train", "joram-pell", "--out", tmp_path / "m", override)
+    assert done.exit_code == 2
+    assert f"character.{override}" in done.output
+    assert not Path(tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("name", ["mine.json", "mine", "v1.2"])
+def test_an_import_writes_the_file_that_it_was_told(name, tmp_path):
+    (tmp_path / "data.jsonl").write_text('{"prompt": "p", "output": "o"}')
+    done = ran("import", tmp_path / "data.jsonl", "--out", tmp_path / "out" / name)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / name).is_file()
+
+
 @pytest.mark.parametrize("recipe", ["characters-demo", "characters-ablation"])
 def test_the_shipped_recipes_are_right_and_name_their_stages(recipe):
     from pipelines.recipe import Recipe

@@ -339,6 +339,7 @@ def test_the_command():
         (["--prompt-price", "-1"], "value for '--prompt-price'"),
         (["--prompt-price", "1"], "asks no endpoint"),
         (["--gpu-hour", "2.5"], "say how many"),
+        (["--gpu", "a100"], "say how many"),
     ],
 )
 def test_what_cannot_be_planned(arguments, says):

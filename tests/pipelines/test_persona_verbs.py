@@ -92,6 +92,8 @@ def test_four_aspects_are_shown_as_a_whole_person(layout, tmp_path):
         (["make", "number=0", "--out", "x.jsonl"], "number: Input should be greater"),
         (["show", "mine.yaml", "--number", "2"], "holds 1 people"),
         (["show", "mine.yaml", "--format", "poem"], "no format 'poem'"),
+        (["make", "--out", "x.jsonl", "--scenes", "s.jsonl", "--each", "0"], "--each"),
+        (["measure", "played", "engine.kind=endpoint"], "--judge MODEL"),
         (["check", "missing.jsonl"], "cannot read missing.jsonl"),
     ],
 )

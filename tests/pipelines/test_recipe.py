@@ -69,10 +69,15 @@ def test_all_problems_are_told_at_once_with_the_nearest_key(tmp_path):
     )
     assert "4 problems" in message
     assert "simulate.convesations: unknown key; did you mean `conversations`?" in message
-    assert "concurrency: unknown key; did you mean `simulate.concurrency`?" in message
+    assert "concurrency: unknown key; did you mean `simulate.concurrency` or" in message
     assert "models.oracle: unknown key; known here: user, assistant, student" in message
     assert "seed: " in message
     assert "not often" in message
+
+
+def test_a_key_of_several_tables_is_answered_with_them(tmp_path):
+    message = refused("conversations: 5", tmp_path)
+    assert "did you mean `likeness.conversations` or `simulate.conversations`" in message
 
 
 def test_unknown_keys_inside_nested_tables_are_told(tmp_path):
@@ -89,6 +94,7 @@ def test_unknown_keys_inside_nested_tables_are_told(tmp_path):
         ("seed: !!python/object/apply:os.system ['true']", "is not YAML"),
         ("stages: [ingest, fly]", "no stage 'fly'"),
         ("simulate: 7", "simulate: "),
+        ("stages: []", "name at least one of ingest"),
         ("name: ../../etc", "name: "),
     ],
 )

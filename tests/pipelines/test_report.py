@@ -269,6 +269,18 @@ def test_half_a_surrogate_pair_in_a_record_does_not_stop_the_page(small) -> None
     assert "broken ? here" in rendered(small).text
 
 
+def test_a_page_of_the_first_conversations_only_says_so(small, monkeypatch) -> None:
+    write_report(small)
+    whole = (small / "report.html").read_text()
+    assert "turns of users" in whole
+    monkeypatch.setattr("pipelines.run_view.READ_AT_MOST", 5)
+    write_report(small)
+    cut = (small / "report.html").read_text()
+    assert "in the first 5 conversations" in cut
+    assert "in the first" not in whole
+    assert "turns of users" not in cut, "which are those of five conversations"
+
+
 def test_long_talks_are_cut_and_say_how_much_is_left_out(small) -> None:
     pairs = [(Message("user", f"u{i} " + "w" * 2000), Message("assistant", "a")) for i in range(20)]
     messages = tuple(m for pair in pairs for m in pair)

@@ -28,6 +28,16 @@ def test_a_port_that_is_taken_is_told_with_a_way_out(tmp_path):
     assert "--port 0" in done.output
 
 
+@pytest.mark.parametrize(
+    "asked", [["--port", "99999"], ["--port", "-1"], ["--host", "no.such.invalid", "--port", "0"]]
+)
+def test_a_place_that_is_none_is_told_and_no_bug(asked, tmp_path):
+    done = CliRunner().invoke(app, ["dashboard", str(tmp_path), *asked])
+    assert done.exit_code == 2
+    assert asked[0] in done.output
+    assert "bug" not in done.output
+
+
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_stopped(tmp_path):
     make_run(tmp_path / "made")
