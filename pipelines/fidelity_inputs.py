@@ -1,5 +1,6 @@
 """What `realchat fidelity` reads: the model with its run, real people, simulated conversations."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from usersim.fidelity.persons import Person, conversations_of, persons_of, shuff
 from usersim.fidelity.reference import (
     FEWEST_PERSONS,
     Reference,
+    of_other_languages,
     read_reference,
     set_aside,
 )
@@ -30,6 +32,11 @@ from usersim.plan import Agenda
 if TYPE_CHECKING:
     from usersim.engines import EngineSpec
     from usersim.plan import SimulateSettings
+
+log = logging.getLogger(__name__)
+
+MANY = 0.05
+"""Share of people of another language from which a reference is not the model's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,23 @@ class RealPeople:
             title = "a tenth of the reference, set aside"
             reference = replace(reference, persons=rest)
         kept = replace(reference, persons=reference.persons[:limit])
+        if model.run:
+            _check_language(kept, model.recipe.ingest.language)
         return cls(kept, dev[: names.dev_limit], title, training)
+
+
+def _check_language(reference: Reference, language: str | None) -> None:
+    """Say so where many people write in a language that the model has never learned."""
+    others, persons = of_other_languages(reference.persons, language), len(reference.persons)
+    if others > MANY * persons:
+        log.warning(
+            "%d of %d people of the reference write in another language than the model learned (%s)"
+            ": figures would tell of that. `realchat ingest` keeps those of one language;"
+            " its people/test.parquet is a reference",
+            others,
+            persons,
+            language,
+        )
 
 
 @dataclass(frozen=True, slots=True)

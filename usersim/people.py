@@ -13,7 +13,7 @@ from pydantic import Field
 from usersim.cleaning import Cleaner, CleaningSettings, outside_code
 from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
-from usersim.files import write_conversations, write_rejections
+from usersim.files import write_conversations, write_json, write_rejections
 from usersim.funnel import FunnelStage
 from usersim.language import MODEL_FILE, UNDETERMINED, Language, LanguageId
 from usersim.merging import merge
@@ -23,8 +23,11 @@ from usersim.shingling import Shingling
 from usersim.sources import Draft, Source, SourceSettings
 
 SPLITS = ("train", "dev", "test")
+PERSONS = "persons.json"
+"""Which held-out conversations are one person's, beside the splits; nobody is named."""
 Result = TypeVar("Result")
-_SURE = 0.9  # a user side is in another language when the model is this sure of it
+SURE = 0.9
+"""A user side is in another language when the model is this sure of it."""
 
 
 class IngestSettings(SourceSettings):
@@ -87,7 +90,7 @@ class Funnel:
 
 
 def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
-    """Write out/{train,dev,test}.parquet and out/rejected.parquet; return what was done.
+    """Write out/{train,dev,test,rejected}.parquet and out/persons.json; return what was done.
 
     Returned are `funnel` (one entry a stage), `splits` (conversations in each), `wanted` (how many
     were to be held out; fewer are when too many people resemble each other), `source`, `files`
@@ -107,7 +110,7 @@ def ingest(settings: IngestSettings, out: Path) -> dict[str, Any]:
         kept = _step(bar, "duplicates", lambda: _distinct(settings, neighbours, funnel))
         people = Persons({draft.id: draft.persons for draft in merged})
         splits = _step(bar, "split", lambda: _split(settings, neighbours, kept, people))
-        _step(bar, "write", lambda: _write(out, splits, funnel))
+        _step(bar, "write", lambda: _write(out, splits, funnel, people))
     if not kept:
         raise InputError(_nothing_kept(settings, out, funnel))
     distinct = [spoken[n] for n in kept]
@@ -248,7 +251,7 @@ def _speaking(
 
 
 def _is_doubtful(told: Language, wanted: str) -> bool:
-    return told.code == UNDETERMINED or (told.code != wanted and told.probability < _SURE)
+    return told.code == UNDETERMINED or (told.code != wanted and told.probability < SURE)
 
 
 @dataclass(slots=True)
@@ -326,6 +329,11 @@ class Persons:
                 last[person] = n
         return clusters(len(conversations), pairs)
 
+    def several(self, conversations: Sequence[Conversation]) -> dict[str, str]:
+        """By id, a number for the person of those whose person held others of them as well."""
+        shared = [unit for unit in self.units(conversations) if len(unit) > 1]
+        return {conversations[n].id: f"person {k}" for k, unit in enumerate(shared) for n in unit}
+
 
 def _split(
     settings: IngestSettings, neighbours: Neighbours, kept: Sequence[int], persons: Persons
@@ -375,12 +383,11 @@ def _by_hash(settings: IngestSettings) -> Callable[[Draft | Conversation], bytes
     return lambda record: hashlib.sha256(f"{settings.seed}:{record.id}".encode()).digest()
 
 
-def _write(out: Path, splits: dict[str, list[Conversation]], funnel: Funnel) -> None:
+def _write(
+    out: Path, splits: dict[str, list[Conversation]], funnel: Funnel, people: Persons
+) -> None:
     if any(splits.values()):
-        _write_splits(out, splits)
+        for name, conversations in splits.items():
+            write_conversations(out / f"{name}.parquet", conversations)
+        write_json(out / PERSONS, people.several([*splits["dev"], *splits["test"]]))
     write_rejections(out / "rejected.parquet", funnel.rejected)
-
-
-def _write_splits(out: Path, splits: dict[str, list[Conversation]]) -> None:
-    for name, conversations in splits.items():
-        write_conversations(out / f"{name}.parquet", conversations)

@@ -165,6 +165,24 @@ def test_nobody_who_is_reported_on_is_chosen_on_whatever_was_named(place):
     assert not {p.id for p in people.dev} & {p.id for p in people.reference.persons}
 
 
+def test_people_of_another_language_than_the_models_are_told_of(place, tmp_path, caplog):
+    german = "Wie kann ich heute Abend ohne Butter einen Kuchen für meine Kinder backen? Danke!"
+    people = [
+        replace(c, messages=(Message("user", german), Message("assistant", "Mit Öl.")))
+        if n < 5
+        else c
+        for n, c in enumerate(talks("mixed", 30, 7))
+    ]
+    rows = [json.dumps({"messages": c.to_row()["messages"]}) for c in people]
+    (tmp_path / "mixed.jsonl").write_text("\n".join(rows))
+    model = UserModel.named(str(place / "run"))
+    RealPeople.read(model, Names(str(tmp_path / "mixed.jsonl")), 30)
+    assert "5 of 30 people of the reference write in another language" in caplog.text
+    caplog.clear()
+    RealPeople.read(model, Names(str(place / "people.jsonl")), 30)
+    assert not caplog.text
+
+
 def test_the_user_model_is_told_what_its_training_told(place):
     model = UserModel.named(str(place / "run"))
     people = RealPeople.read(model, Names(str(place / "run" / "people" / "test.parquet")), 30)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usersim.conversation import Conversation, Message
+from usersim.fidelity.reference import read_reference
 from usersim.files import read_conversations
 from usersim.people import SPLITS, IngestSettings, Persons, ingest
 
@@ -107,3 +108,14 @@ def test_conversations_that_share_a_person_are_in_one_unit(people):
 @pytest.mark.parametrize("names", [("a", "a"), ()])
 def test_persons_are_counted_once(names):
     assert Persons({"x": names, "y": names}).count(["x", "y"]) == len(set(names))
+
+
+def test_fidelity_knows_which_held_out_conversations_are_one_persons(tmp_path):
+    """Intervals draw persons, and nobody stands on both sides of a fold."""
+    settings = talks(tmp_path / "a.jsonl", [f"hash-{n // 2}" for n in range(60)])
+    ingest(settings, tmp_path / "out")
+    found = read_reference(str(tmp_path / "out" / "test.parquet"))
+    assert [len(person.conversations) for person in found.persons] == [2, 2, 2, 2]
+    assert "hash-" not in (tmp_path / "out" / "persons.json").read_text(), "nobody is named"
+    ingest(talks(tmp_path / "b.jsonl", [None] * 60), tmp_path / "out")
+    assert len(read_reference(str(tmp_path / "out" / "test.parquet")).persons) == 8

@@ -10,9 +10,10 @@ from usersim.cleaning import Cleaner, CleaningSettings
 from usersim.conversation import Conversation, Rejection
 from usersim.errors import InputError
 from usersim.fidelity.persons import Person, persons_of, shuffled
-from usersim.files import is_ours, read_conversations
+from usersim.files import is_ours, read_conversations, read_json
+from usersim.language import language_id
 from usersim.merging import merge
-from usersim.people import as_conversation
+from usersim.people import PERSONS, SURE, as_conversation
 from usersim.sources import Draft, Source, SourceSettings
 
 FEWEST_PERSONS = 4
@@ -69,7 +70,8 @@ def _read(name: str) -> tuple[list[Conversation], dict[str, str], dict[str, int]
     """Conversations, the person of those whose source tells, and rejected records by reason."""
     path = Path(name)
     if path.is_file() and is_ours(path):
-        return read_conversations(path), {}, {}
+        persons = path.with_name(PERSONS)
+        return read_conversations(path), read_json(persons) if persons.is_file() else {}, {}
     found = list(Source(SourceSettings(source=name)))
     drafts = [record for record in found if isinstance(record, Draft)]
     bad = [record for record in found if isinstance(record, Rejection)]
@@ -85,6 +87,15 @@ def _read(name: str) -> tuple[list[Conversation], dict[str, str], dict[str, int]
 def _persons(drafts: Iterable[Draft]) -> dict[str, str]:
     """By conversation the first person that its source names."""
     return {draft.id: f"person {draft.persons[0]}" for draft in drafts if draft.persons}
+
+
+def of_other_languages(persons: Sequence[Person], language: str | None) -> int:
+    """How many write surely in another language, by all that they typed; 0 where any is meant."""
+    if language is None:
+        return 0
+    typed = ["\n".join(t for c in p.conversations for t in c.user_turns) for p in persons]
+    found = language_id().detect(typed)
+    return sum(told.code != language and told.probability >= SURE for told in found)
 
 
 def set_aside(persons: Sequence[Person], share: int = 10) -> tuple[list[Person], list[Person]]:
