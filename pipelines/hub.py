@@ -242,8 +242,9 @@ class Hub:
         return Fault(False, InputError(f"{self.repo}: {told} ({status} while {doing}){says}"))
 
     def _redacted(self, text: str) -> str:
-        one_line = " ".join(text.split())[:500]
-        return one_line.replace(self._token, "[token]") if self._token else one_line
+        one_line = " ".join(text.split())
+        # First the token, then the cut: half of it would not be found.
+        return (one_line.replace(self._token, "[token]") if self._token else one_line)[:500]
 
 
 def _retry_after(response: Any) -> float:

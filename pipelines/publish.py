@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from pipelines.hub import Hub, RemoteFile, State
 from pipelines.release import CARD, MANIFEST, REPORT, Release, ReleaseFile
+from pipelines.subsets import Subset
 from usersim.errors import InputError, WorldError
 from usersim.progress import track
 
@@ -102,6 +103,8 @@ def changes(release: Release, there: dict[str, RemoteFile]) -> Changes:
     """What is missing or differs there, and data files of an earlier release that must go."""
     ours = {file.path for file in release.files}
     folders = {PurePosixPath(path).parent for path in ours}
+    if release.what == "corpus":  # a subset that is published no more goes, too
+        folders |= set(map(PurePosixPath, get_args(Subset)))
     stale = [
         path
         for path in sorted(there.keys() - ours)

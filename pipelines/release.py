@@ -41,6 +41,14 @@ PLACEHOLDER = "path/to/this/dataset"  # where the corpus' card names itself
 # What a checkpoint consists of. No pickles: who loads one runs its code.
 CHECKPOINT_SUFFIXES = frozenset({".safetensors", ".json", ".jinja", ".txt", ".model", ".md"})
 
+NAME_BASES = {
+    "realchat.json": "base",
+    "config.json": "_name_or_path",
+    "adapter_config.json": "base_model_name_or_path",
+}
+"""Files of a checkpoint, or of the adapter beside it, that name what it was trained from, and the
+key; they name the folder of this machine that that lay in."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFile:
@@ -238,10 +246,10 @@ def _model(run: RunFolder, recipe: Recipe, what: What, repo: str, confirmed: str
 def _checkpoint_file(path: Path, folder: Path) -> ReleaseFile:
     """The file as it is; but folders of this machine do not go into the world."""
     name = path.relative_to(folder).as_posix()
-    if name == "realchat.json":
-        about = read_json(path)
-        public = about | {"base": public_name(str(about.get("base", "")))}
-        if public != about:
+    if path.name in NAME_BASES:
+        about, key = read_json(path), NAME_BASES[path.name]
+        public = about | {key: public_name(str(about.get(key) or ""))}
+        if about.get(key) and public != about:
             return of_text(name, json.dumps(public, indent=2, ensure_ascii=False) + "\n")
     return of_path(name, path)
 

@@ -29,10 +29,11 @@ PUBLIC = frozenset({
     "goodbye_loop", "length", "truncated", "encoding_damage", "foreign_language", "low_quality",
     "low_judge_score", "unscored", "duplicate_id", "exact_duplicate", "same_opener",
     "near_duplicate_opener", "near_duplicate_first_round", "near_duplicate_conversation",
-    "near_duplicate_dialogue", "marked_bad", "opener_cluster", "intent_cap", "persona_cap",
+    "near_duplicate_dialogue", "opener_cluster", "intent_cap", "persona_cap",
     "round_balance", "semantic_duplicate", "tellable",
 })  # fmt: skip
-"""Reasons and findings that are about form alone."""
+"""Reasons and findings that are about form alone. Not `marked_bad`: a person may have marked what
+no rule finds (a name, a secret), and said so in words of their own, which are the detail."""
 
 
 def rejected_table(rejected: Path, curated: Path) -> "pa.Table":
@@ -89,7 +90,10 @@ def lineage_table(table: "pa.Table", held_out: set[str], curated: Path) -> "pa.T
     verdicts = _verdicts(curated)
     if verdicts is None:
         return found
-    place = {row_id: i for i, row_id in enumerate(verdicts.column("id").to_pylist())}
+    # Of two rows of one id the published one is meant.
+    columns = (verdicts.column(name).to_pylist() for name in ("id", "dropped_for"))
+    told = enumerate(zip(*columns, strict=True))
+    place = {row_id: i for i, (row_id, dropped) in told if dropped is None}
     rows = pa.array([place.get(row_id) for row_id in ids], pa.int64())
     for name in verdicts.column_names:
         if name not in (*found.column_names, "dropped_for"):
@@ -110,10 +114,13 @@ def _verdicts(curated: Path) -> "pa.Table | None":
     return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
-def _findings(curated: Path) -> dict[str, tuple[str, ...]]:
-    """Every finding about a conversation, deciding or not, by its id."""
+def _findings(curated: Path) -> dict[str, set[str]]:
+    """Every finding about the conversations of an id, deciding or not; two may have the same."""
     verdicts = _verdicts(curated)
     if verdicts is None or "failed" not in verdicts.column_names:
         return {}
     columns = (verdicts.column(name).to_pylist() for name in ("id", "failed"))
-    return {row_id: tuple(failed or ()) for row_id, failed in zip(*columns, strict=True)}
+    found: dict[str, set[str]] = {}
+    for row_id, failed in zip(*columns, strict=True):
+        found.setdefault(row_id, set()).update(failed or ())
+    return found

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,23 @@ def test_the_next_release_takes_the_place_of_the_last_and_keeps_what_is_the_same
     known = {f.sha256 for f in release.files} | {f.sha256 for f in smaller.files}
     assert set(server.puts) <= known
     assert len(server.puts) == len(set(server.puts)) > puts
+
+
+def test_a_subset_that_is_published_no_more_goes_from_the_repository(server, release, clock):
+    lineage = {f.path for f in release.files if f.path.startswith("lineage/")}
+    assert lineage
+    bring(release, clock)
+    without = replace(release, files=tuple(f for f in release.files if f.path not in lineage))
+    bring(without, clock)
+    assert not lineage & server.files(REPO).keys()
+    assert lineage <= server.files(REPO, revision="v1").keys()
+
+
+def test_a_token_is_taken_out_of_a_message_before_that_is_cut(clock):
+    for length in range(430, 500):
+        told = Hub(REPO, "dataset", pauses=(), sleep=clock.sleep)._redacted("x" * length + TOKEN)
+        assert TOKEN[:4] not in told, length
+        assert len(told) <= 500
 
 
 def test_a_tag_of_another_release_is_refused(server, release, clock):

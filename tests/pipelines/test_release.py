@@ -140,6 +140,23 @@ def test_a_model_goes_without_pickles_and_without_folders_of_this_machine(tmp_pa
     assert {p: p.read_bytes() for p in run.root.rglob("*") if p.is_file()} == before
 
 
+def test_an_adapter_beside_a_checkpoint_names_no_folder_of_this_machine_either(tmp_path):
+    run = make_run(tmp_path / "small")
+    adapter, base = run.user_model / "adapter", "/home/somebody/models/small-base"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": base, "r": 8})
+    )
+    (adapter / "realchat.json").write_text(json.dumps({"opens": "user", "base": base}))
+    release = make_release(run, "user-model", REPO)
+    assert json.loads(text_of(release, "adapter/adapter_config.json")) == {
+        "base_model_name_or_path": "small-base",
+        "r": 8,
+    }
+    assert json.loads(text_of(release, "adapter/realchat.json"))["base"] == "small-base"
+    assert not any("/home/somebody" in text_of(release, f.path) for f in release.files)
+
+
 def test_a_models_own_card_is_kept(tmp_path):
     run = make_run(tmp_path / "small")
     (run.assistant_model / CARD).write_text("---\nlicense: gemma\n---\nmine\n")

@@ -1,6 +1,7 @@
 """What was thrown away is published with its reason, but not with a text that must not be shown."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pipelines.corpus import CorpusSettings, build_corpus
 from pipelines.curate import CurateSettings, curate
 from pipelines.fidelity_rows import FidelityRow
 from pipelines.filters import REASONS
+from pipelines.marks import set_mark
 from pipelines.release import row_ledger
 from pipelines.subsets import PUBLIC
 from pipelines.verify import verify
@@ -68,6 +70,37 @@ def test_every_rejected_row_is_there_with_its_reason_and_some_with_their_text(fo
     }
     assert rows["t-40"]["messages"][1]["content"].startswith("I'm sorry")
     assert (rows["t-41"]["license"], rows["t-41"]["messages"]) == ("cc-by-4.0", None)
+
+
+def curated_anew(folder: Path, rows: list[Conversation], **chosen) -> None:
+    write_conversations(folder / "conversations" / "part-00000.parquet", rows)
+    filters = {"languages": [], "blocked_words": ["insult"]} | chosen
+    curate(CurateSettings.model_validate({"filters": filters}), folder / "conversations",
+           folder / "curated", folder / "rejected" / "curate.parquet")  # fmt: skip
+
+
+def test_what_a_person_marked_bad_is_withheld_with_their_words(folder):
+    set_mark(folder, "t-07", "bad", f"she wrote {SECRET}")
+    curated_anew(folder, [talk(n) for n in range(30)])
+    build(folder)
+    row = rejected_of(folder)["t-07"]
+    assert (row["reason"], row["withheld"]) == ("marked_bad", True)
+    assert (row["messages"], row["detail"]) == (None, None)
+
+
+def test_of_two_rows_of_one_id_each_is_known_by_its_own(folder):
+    """The shorter goes for its id, whichever comes first; it holds what must not be shown."""
+    longer = "how long does an egg take in water that boils already, up here in the mountains"
+    twin = [talk(7, f"say {SECRET}"), replace(talk(8, longer), id="t-07")]
+    for rows in (twin, twin[::-1]):
+        curated_anew(folder, [*rows, *(talk(n) for n in range(20, 40))], record_only=["slur"])
+        build(folder)
+        verdicts = read_rows(folder / "curated" / "verdicts" / "verdicts.parquet")
+        kept = next(r for r in verdicts if (r["id"], r["dropped_for"]) == ("t-07", None))
+        lineage = [r for p in (folder / "corpus/lineage").glob("*") for r in read_rows(p)]
+        assert next(r for r in lineage if r["id"] == "t-07")["failed"] == kept["failed"]
+        gone = rejected_of(folder)["t-07"]
+        assert (gone["reason"], gone["withheld"]) == ("duplicate_id", True)
 
 
 def test_nothing_that_was_withheld_is_in_any_file(folder):
