@@ -9,7 +9,7 @@ import fcntl
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -164,20 +164,16 @@ class RunFolder:
         """Remove a stage's outputs, what was measured of them, its drafts and its mark."""
         stage = next(s for s in STAGES if s.name == name)
         (self._marks / f"{name}.json").unlink(missing_ok=True)
-        for made in (*stage.outputs, *stage.measured, *stage.drafts):
-            path = self.root / made
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        self._remove((*stage.outputs, *stage.measured, *stage.drafts))
 
     def reopen(self, stage: Stage, recipe: Recipe, grown: Recipe | None = None) -> None:
-        """Let a stage go on from its own outputs; what later stages made of them goes.
+        """Let a stage go on from its own outputs; what was made or measured of them goes.
 
         The outputs stay `recipe`'s; `grown` may be adopted as well.
         """
         for later in downstream(stage):
             self.clear(later.name)
+        self._remove(stage.measured)
         mark, own = self.mark(stage), self._expected(stage, recipe)
         inputs, larger = mark.inputs if mark else None, self._expected(stage, grown or recipe)
         self._write(Mark(stage.name, "begun", own, inputs=inputs, grown=larger))
@@ -227,8 +223,17 @@ class RunFolder:
     def _expected(self, stage: Stage, recipe: Recipe) -> str:
         if not stage.shows_all:
             return recipe.stage_fingerprint(stage)
-        # It is done once for each state of the folder.
-        return fingerprint([asdict(m) for s in STAGES if s is not stage and (m := self.mark(s))])
+        # It is done once for each state of the folder, and for what verbs measured of that.
+        marks = [asdict(m) for s in STAGES if s is not stage and (m := self.mark(s))]
+        tables = [p for s in STAGES for name in s.measured if (p := self.root / name).is_file()]
+        return fingerprint([*marks, *(file_hash(p) for p in tables if p.suffix == ".json")])
+
+    def _remove(self, made: Iterable[str]) -> None:
+        for path in (self.root / name for name in made):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def _has_outputs(self, stage: Stage) -> bool:
         return all((self.root / output).exists() for output in stage.outputs)

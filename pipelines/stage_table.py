@@ -113,6 +113,7 @@ STAGES: tuple[Stage, ...] = (
         tables=("curate",),
         pace=("curate.judge.concurrency", *(f"curate.judge.engine.{key}" for key in _ENGINE)),
         outputs=("curated", "rejected/curate.parquet"),
+        measured=("ablation.json",),
     ),
     Stage(
         name="corpus",

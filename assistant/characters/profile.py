@@ -34,6 +34,9 @@ _NOISE = (
 )
 _TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
 _YEAR = re.compile(r"(?<!\d)(1\d{3}|20\d{2})(?!\d)")
+_BETWEEN = re.compile(
+    r"(?:(?<=[.!?])|(?<=[.!?][\"'\u2019\u201d]))\s+(?=[\"'\u2018\u201c]?[A-Z0-9])"
+)
 _ABBREVIATED = re.compile(r"(?:^|\W)(?:Mrs?|Ms|Dr|St|Prof|Sr|Jr|vs|No|[A-Z])\.$")
 PRONOUNS = {"she": ("she", "her", "hers", "herself"), "he": ("he", "him", "his", "himself")}
 
@@ -159,7 +162,9 @@ def find_profile(name: str | Path) -> Profile:
         known = ", ".join(known_lives())
         raise InputError(f"no profile {name}: neither a file nor one of {known}")
     if path.suffix in SUFFIXES:
-        return persona_profile(path, int(number) if number.isdigit() else 1)
+        if number and not number.isdecimal():
+            raise InputError(f"{name}: `#{number}` is no number; as {file}#3 for the third")
+        return persona_profile(path, int(number or 1))
     return Profile.read(path)
 
 
@@ -189,7 +194,7 @@ def parse(text: str) -> tuple[str, tuple[Paragraph, ...], tuple[str, ...]]:
 def sentences(text: str) -> list[str]:
     """Sentences of a paragraph. A full stop after a title or an initial ends none."""
     pieces: list[str] = []
-    for piece in re.split(r"(?<=[.!?])[\"'\u2019\u201d]?\s+(?=[\"'\u2018\u201c]?[A-Z0-9])", text):
+    for piece in _BETWEEN.split(text):
         if pieces and _ABBREVIATED.search(pieces[-1]):
             pieces[-1] += " " + piece
         else:

@@ -164,6 +164,28 @@ def test_fidelity_goes_with_the_conversations_that_it_was_measured_of(run, recip
     assert not measured.exists()
 
 
+def test_what_was_measured_goes_when_the_run_goes_on(run, recipe):
+    """`--extend` and `retry`: it was measured of fewer conversations, or of other ones."""
+    for stage in (INGEST, TRAIN_USER, SIMULATE, CURATE):
+        do(run, stage, recipe)
+    for name in ("fidelity.json", "fidelity.html", "ablation.json"):
+        (run.root / name).write_text("{}")
+    run.reopen(SIMULATE, recipe)
+    assert not [p.name for p in run.root.glob("*.*") if p.stem in ("fidelity", "ablation")]
+    assert run.conversations.is_dir()
+
+
+@pytest.mark.parametrize("name", ["fidelity.json", "ablation.json"])
+def test_the_report_is_stale_when_something_was_measured_since(run, recipe, name):
+    do(run, INGEST, recipe)
+    do(run, REPORT, recipe)
+    assert run.is_done(REPORT, recipe)
+    (run.root / name).write_text("{}")
+    assert not run.is_done(REPORT, recipe)
+    do(run, REPORT, recipe)
+    assert run.is_done(REPORT, recipe)
+
+
 def test_redo_does_not_excuse_a_change_further_up(run, recipe):
     do(run, INGEST, recipe)
     do(run, SIMULATE, recipe)

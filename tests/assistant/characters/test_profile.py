@@ -42,6 +42,24 @@ def test_sentences_joined_are_the_paragraph():
             assert " ".join(sentences(paragraph.text)) == paragraph.text
 
 
+def test_a_quotation_keeps_its_closing_mark():
+    text = 'He said "Go home." Then he left. \u201cNo!\u201d She stayed. Why? Nobody knew.'
+    assert sentences(text) == [
+        'He said "Go home."', "Then he left.", "\u201cNo!\u201d", "She stayed.", "Why?",
+        "Nobody knew.",
+    ]  # fmt: skip
+
+
+def test_a_person_of_a_file_is_asked_for_by_a_number(tmp_path):
+    (tmp_path / "us.yaml").write_text(
+        "- {career: baker, aspiration: rest, traits: [calm], skills: [bread]}\n" * 2
+    )
+    with pytest.raises(InputError, match="#second` is no number"):
+        find_profile(f"{tmp_path}/us.yaml#second")
+    with pytest.raises(InputError, match="no number 3"):
+        find_profile(f"{tmp_path}/us.yaml#3")
+
+
 @pytest.mark.parametrize("life", known_lives())
 def test_every_shipped_life_is_whole(life):
     profile = find_profile(life)
