@@ -1,5 +1,6 @@
 """Training UserGPT: an ordinary checkpoint whose chat template opens a user turn."""
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from usersim.perplexity import (
 from usersim.ranks import train_model
 from usersim.rows import Row
 from usersim.sft import Checks, FitSettings, draw_rows, load_model, save_checkpoint, windows
+
+log = logging.getLogger(__name__)
 
 RowsOf = Callable[[Conversation], list[Row]]
 
@@ -146,7 +149,14 @@ def _intents(
 def _dev_people(people: Path, train: Sequence[Conversation]) -> Sequence[Conversation]:
     """The dev split; a source too small to have one lends its training people."""
     dev = people / "dev.parquet"
-    return (read_conversations(dev) if dev.is_file() else []) or train
+    found = read_conversations(dev) if dev.is_file() else []
+    if not found:
+        log.warning(
+            "%s holds nobody: when to leave and which state is best go by people who are learned"
+            " from. Ingest more of them, or hold some out (ingest.dev)",
+            dev,
+        )
+    return found or train
 
 
 def perplexity_change(

@@ -22,11 +22,12 @@ def person(name):
 
 
 @pytest.mark.parametrize("dev", [None, []])
-def test_a_source_too_small_for_a_dev_split_lends_its_training_people(tmp_path, dev):
+def test_a_source_too_small_for_a_dev_split_lends_its_training_people(tmp_path, dev, caplog):
     train = [person("a"), person("b")]
     if dev is not None:
         write_conversations(tmp_path / "dev.parquet", dev)
     assert _dev_people(tmp_path, train) == train
+    assert "go by people who are learned from" in caplog.text
     write_conversations(tmp_path / "dev.parquet", [person("d")])
     assert _dev_people(tmp_path, train) == [person("d")]
 

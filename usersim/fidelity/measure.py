@@ -32,6 +32,7 @@ from usersim.surface import rounds_cap
 
 SCHEMA = 1
 NO_SIMULATION = "no simulated conversations"
+NO_ENDS = "of no real conversation it is known that the person left: all records break off"
 NO_TRAINING = (
     "the people that the model learned from are not known: they are looked for in the run that the "
     "user model stands in, or named by --train"
@@ -99,10 +100,15 @@ def _from_scores(material: Material) -> dict[str, Any]:
         table["perplexity"] = perplexity_figures(real, material.scores)
         deciding = {k: v for k, v in material.scores.items() if k in ("user_model", "prompted")}
         table["termination"] = ending_figures(real, deciding, material.bias)
-    if material.simulated:
+    if material.simulated and not _all_cut(real):
         rounds = rounds_figures(material.simulated, real, material.prompted)
         table["termination"]["rounds"] = rounds | {"definition": ROUNDS}
     return table
+
+
+def _all_cut(real: Sequence[Person]) -> bool:
+    """Whether nobody is known to have left: rounds would tell where records break off."""
+    return all(c.stop_reason == "cut" for c in conversations_of(real))
 
 
 def _from_simulation(material: Material) -> dict[str, Any]:
@@ -175,6 +181,8 @@ def _left_out(material: Material) -> dict[str, str]:
         for point in ("diversity", "surface", "two_sample", "role_adherence", "memorisation"):
             table[point] = NO_SIMULATION
         return table
+    if _all_cut(material.real):
+        table["termination.rounds"] = NO_ENDS
     if not material.training:
         table["memorisation.openers"] = NO_TRAINING
     if not any(brief.profile for brief in material.briefs.values()):
