@@ -146,3 +146,17 @@ def _save_plain(gguf: Path, folder: Path) -> None:
     model.is_quantized = False
     model.to(torch.bfloat16).save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+
+
+def stamp(path: Path) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of what a model is read from, or of a file: other weights, another one.
+
+    Empty for what is not here, a name on the Hub for instance.
+    """
+    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    found = [(file, file.stat()) for file in files if file == path or file.suffix in _READ]
+    return [(file.name, of.st_size, of.st_mtime_ns) for file, of in found]
+
+
+_READ = {".safetensors", ".bin", ".json"}
+"""Endings of what weights, their shape and their tokens are read from."""

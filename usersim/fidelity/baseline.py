@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from usersim.checkpoints import stamp
 from usersim.conversation import Conversation, Message
 from usersim.engine import Completion, Engine, Sampling
 from usersim.engines import EngineSpec
@@ -57,12 +58,15 @@ def simulated(
 ) -> list[Conversation]:
     """Hold the conversations that `folder` lacks, and return all of them.
 
-    What was held with the same speakers and settings is read from there. Raises what `simulate`
-    raises.
+    What was held by the same weights with the same settings is read from there. Raises what
+    `simulate` raises.
     """
     specs = [spec.model_dump(mode="json") for spec in (speakers.user, speakers.assistant)]
     models = [(spec["model"], spec["kind"]) for spec in specs]
-    identity = fingerprint([models, speakers.told, settings.model_dump(mode="json"), seed])
+    names = filter(None, (*(model for model, _ in models), settings.likeness))
+    files = [stamp(Path(name)) for name in names]
+    wanted = [models, files, speakers.told, settings.model_dump(mode="json"), seed]
+    identity = fingerprint(wanted)
     run = folder / identity
     if not (run / "done").is_file():
         asyncio.run(_hold(speakers, settings, run, (identity, seed)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from usersim.chat_format import FREE_SYSTEM, ChatFormat, load_tokenizer
+from usersim.checkpoints import stamp
 from usersim.conversation import Conversation
 from usersim.fidelity.designs import Design, sums_of
 from usersim.fidelity.intervals import estimate, ratios, rounded
@@ -108,19 +109,10 @@ def _give_memory_back() -> None:
         torch.cuda.empty_cache()
 
 
-_OF_A_MODEL = {".safetensors", ".bin", ".json"}
-"""Endings of what weights, their shape and their tokens are read from."""
-
-
 def _key(checkpoint: Path, rows: Sequence[Row]) -> str:
     """What the scores of these rows by these weights depend on."""
-    files = [
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(checkpoint.iterdir())
-        if path.suffix in _OF_A_MODEL
-    ]
     asked = [[row.conversation_id, row.input_ids, *map(astuple, row.targets)] for row in rows]
-    return fingerprint([files, asked])
+    return fingerprint([stamp(checkpoint), asked])
 
 
 def _rows(conversation: Conversation, chat: ChatFormat, context: Context, told: str) -> list[Row]:

@@ -1,4 +1,5 @@
 import asyncio
+import os
 
 import pytest
 
@@ -43,6 +44,16 @@ def test_what_was_held_is_kept_and_not_held_again(tmp_path):
     times = [part.stat().st_mtime_ns for part in parts]
     assert simulated(speakers(), SETTINGS, tmp_path, seed=1) == first
     assert [part.stat().st_mtime_ns for part in parts] == times
+
+
+def test_what_other_weights_of_the_same_name_said_is_not_taken_for_theirs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "talkative").mkdir()  # a model trained once more to the same place
+    for weights in (b"first", b"trained again", b"trained again"):
+        (tmp_path / "talkative" / "model.safetensors").write_bytes(weights)
+        os.utime(tmp_path / "talkative" / "model.safetensors", ns=(1, len(weights)))
+        simulated(speakers(), SETTINGS, tmp_path / "kept", seed=1)
+    assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
 def test_another_instruction_is_another_simulation(tmp_path):
