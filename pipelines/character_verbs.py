@@ -1,6 +1,7 @@
 """`realchat characters show|train|chat|serve|import`: one person, without a run folder."""
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -136,7 +137,7 @@ def serve(
 
     command = server_command([_trained(m) for m in models], host, port, merged)
     if dry_run:
-        typer.echo(" ".join(command))
+        typer.echo(shlex.join(command))
         return
     own = Path(sys.executable).parent / command[0]  # of this environment, active or not
     program = str(own) if own.is_file() else shutil.which(command[0])

@@ -15,7 +15,7 @@ from pydantic import Field
 from usersim.briefs import Brief
 from usersim.errors import InputError
 from usersim.personas.factory import FactorySettings, complete, make_personas
-from usersim.personas.roleplay import character_system, profile_line
+from usersim.personas.roleplay import LeftOut, character_system, profile_line
 from usersim.personas.scenes import (
     Scene,
     SceneSettings,
@@ -48,7 +48,7 @@ class CastSettings(Settings):
         "persona",
         description="persona: UserGPT plays another of the cast; free: told nothing",
     )
-    leave_out: tuple[str, ...] = Field(
+    leave_out: LeftOut = Field(
         (), description="what the character is not told: aspects, scene, emotion, or an attribute"
     )
 

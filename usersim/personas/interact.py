@@ -76,6 +76,8 @@ def plan(
         chosen = dict.fromkeys([first, *(place % len(personas) for place in others)])
         parties = tuple(personas[place] for place in list(chosen)[: settings.parties])
         names = tuple(p.name for p in parties)
+        if len(set(names)) < len(names):
+            raise InputError(f"two people of one scene are called {names[0]}: rename one of them")
         acts = acts_of(settings, names, f"{settings.seed}:{scene.id}")
         planned.append(Interaction(index, scene, parties, acts))
     return planned
@@ -142,7 +144,12 @@ def interact(
     Raises InputError when the folder holds other scenes, EngineDead when the engine is gone.
     """
     planned = plan(settings, personas, scenes)
-    owner = {"scenes": fingerprint([s.id for s in scenes]), "settings": _identity(settings)}
+    parties = [[p.id for p in i.parties] for i in planned]  # others, where people were added
+    owner = {
+        "scenes": fingerprint([s.id for s in scenes]),
+        "people": fingerprint(parties),
+        "settings": _identity(settings),
+    }
     with (
         sole_owner(out / "journal"),
         Journal(out / "journal" / "interact.sqlite", owner) as journal,

@@ -5,8 +5,13 @@ scene. The user may be free, or be another of the personas: then UserGPT is told
 writes (in the phrases it was trained on) and what the talk is about.
 """
 
+from difflib import get_close_matches
+from typing import Annotated
+
+from pydantic import AfterValidator
+
 from usersim.conditions import Profile
-from usersim.personas.prose import ASPECTS, to_prose
+from usersim.personas.prose import ASPECTS, SENTENCES, to_prose
 from usersim.personas.scenes import Scene
 from usersim.personas.schema import Persona, WritingStyle
 
@@ -16,6 +21,22 @@ NO_STYLE = ("style", "language.english")
 
 _OPENS = {"short": "a few words", "medium": "a short line", "long": "a line or two"}
 _GOES_ON = {"short": "a few words", "medium": "a short line", "long": "a paragraph"}
+
+
+def _something_left_out(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names; a ValueError for one that leaves out nothing."""
+    groups = {name.partition(".")[0] for name in SENTENCES if "." in name}
+    known = ("aspects", "scene", "emotion", *sorted(groups), *SENTENCES)
+    for name in names:
+        if name not in known:
+            near = [k for k in known if k.endswith(f".{name}")] or get_close_matches(name, known)
+            meant = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"{name!r} is no part of what a character is told; {meant}")
+    return names
+
+
+LeftOut = Annotated[tuple[str, ...], AfterValidator(_something_left_out)]
+"""Names of what a character is not told: aspects, scene, emotion, a group or an attribute."""
 
 
 def profile_of_style(style: WritingStyle) -> Profile:

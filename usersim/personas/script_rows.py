@@ -14,7 +14,7 @@ from pydantic import Field
 from usersim.chat_format import ChatFormat
 from usersim.conversation import Conversation, Message
 from usersim.errors import InputError
-from usersim.personas.roleplay import character_system
+from usersim.personas.roleplay import LeftOut, character_system
 from usersim.personas.scenes import Scene
 from usersim.personas.schema import Persona
 from usersim.personas.script import Script, Utterance
@@ -36,7 +36,7 @@ class ScriptView(Settings):
         description="character: their speech and thoughts; all: everybody's; speech: their speech"
         " alone, and thoughts are in no row",
     )
-    leave_out: tuple[str, ...] = Field(
+    leave_out: LeftOut = Field(
         (), description="header lines to leave out: aspects, scene, emotion, or an attribute"
     )
 
@@ -132,7 +132,9 @@ def script_of(
             f" {conversation.character_id}, its scene_id {conversation.scene_id}"
         )
     user = people.get(conversation.persona_id or "")
-    names = {"assistant": character.name, "user": user.name if user else GUEST}
+    # Two made-up people may share a name; a script tells its speakers apart by theirs.
+    other = user.name if user and user.name != character.name else GUEST
+    names = {"assistant": character.name, "user": other}
     cut = set(conversation.cut_turns)
     return Script(
         id=conversation.id,

@@ -99,6 +99,17 @@ def test_people_of_ones_own_play(tmp_path):
         cast_of(CastSettings(file=str(tmp_path / "none.yaml")), 7)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("aspect", "did you mean `aspects`"), ("name", "did you mean `personal.name`"),
+     ("zzz", "known: aspects, scene, emotion")],
+)  # fmt: skip
+def test_what_would_leave_out_nothing_is_refused(name, told):
+    with pytest.raises(ValidationError, match=told):
+        CastSettings(leave_out=("scene", name))
+    assert CastSettings(leave_out=("aspects", "social", "personal.age")).leave_out
+
+
 def test_a_cast_is_kept_in_files(tmp_path):
     cast = cast_of(CastSettings(personas=3, scenes_each=2), 1)
     cast.keep(tmp_path)

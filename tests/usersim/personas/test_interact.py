@@ -135,6 +135,31 @@ def test_another_plan_is_refused_in_the_same_folder(tmp_path):
         interact(InteractSettings(utterances=8), CAST, SCENES[:2], tmp_path, talkative())
 
 
+def test_people_who_were_added_are_refused_in_the_same_folder(tmp_path):
+    """Who else is in a scene follows from all of them: words would become somebody else's."""
+    with pytest.raises(EngineDead):
+        interact(
+            InteractSettings(concurrency=1),
+            CAST[:3],
+            SCENES[:3],
+            tmp_path,
+            dying(talkative(), after=4),
+        )
+    assert plan(InteractSettings(), CAST[:3], SCENES[:3]) != plan(
+        InteractSettings(), CAST, SCENES[:3]
+    )
+    with pytest.raises(InputError, match="people"):
+        interact(InteractSettings(), CAST, SCENES[:3], tmp_path, talkative())
+    interact(InteractSettings(), CAST[:3], SCENES[:3], tmp_path, talkative())
+
+
+def test_two_people_of_one_name_are_told_before_they_talk():
+    personal = CAST[1].personal.model_copy(update={"name": CAST[0].name})
+    people = [CAST[0], CAST[1].model_copy(update={"personal": personal})]
+    with pytest.raises(InputError, match="rename"):
+        plan(InteractSettings(), people, SCENES[:1])
+
+
 def test_thoughts_can_be_left_out_of_the_file(tmp_path):
     interact(InteractSettings(), CAST, SCENES, tmp_path, talkative())
     scripts = read_scripts(tmp_path / "scripts.jsonl")

@@ -1,5 +1,7 @@
 """Rows of scripts: what is learned is exactly what the loss names, each once, with its header."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,6 +142,10 @@ def test_a_session_becomes_a_script_and_broken_off_turns_teach_no_end(chatml):
     people, scenes = {p.id: p for p in CAST}, {SCENE.id: SCENE}
     script = script_of(session, people, scenes)
     assert [u.speaker for u in script.utterances] == [GUEST, CAST[0].name]
+    personal = CAST[1].personal.model_copy(update={"name": CAST[0].name})
+    double = CAST[1].model_copy(update={"personal": personal})
+    met = script_of(replace(session, persona_id=double.id), people | {double.id: double}, scenes)
+    assert met.speakers == script.speakers, "one of two who share a name is still told apart"
     rows = script_rows(script, CAST[0], chatml, ScriptView(window=4096))
     assert learned(rows, chatml) == [(1, "well")]
     assert Script.from_row(script.to_row()) == script
