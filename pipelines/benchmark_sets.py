@@ -26,6 +26,7 @@ WEB = {
     "vicuna_bench/question.jsonl",
 }
 """Benchmarks that are on no hub, and their file."""
+FROM_HUB = "hub:"
 FIELDS = (
     "turns", "prompt", "prompts", "instruction", "question", "query", "input", "text", "messages",
     "conversation",
@@ -47,7 +48,10 @@ def benchmark(name: str) -> Benchmark:
     found = tuple(_lines(path) if path.suffix in TEXT else _questions(path))
     if not found:
         raise InputError(f"{path} holds no question in any of {', '.join(FIELDS)}")
-    return Benchmark(name if name in {*HUB, *WEB} else path.name, found)
+    # On the hub many a file is called `test-00000-of-00001.parquet`: the dataset tells it apart.
+    # The folder of one here is nobody's business.
+    is_here = name not in {*HUB, *WEB} and not name.startswith(FROM_HUB)
+    return Benchmark(path.name if is_here else name.removeprefix(FROM_HUB), found)
 
 
 def _path(name: str) -> Path:
@@ -55,9 +59,9 @@ def _path(name: str) -> Path:
         return _downloaded(name)
     if name in HUB:
         return _fetched(*HUB[name])
-    if not name.startswith("hub:"):
+    if not name.startswith(FROM_HUB):
         return Path(name)
-    parts = name.removeprefix("hub:").split("/", 2)
+    parts = name.removeprefix(FROM_HUB).split("/", 2)
     if len(parts) < 3:
         raise InputError(f"{name!r}: write hub:OWNER/NAME/FILE, with the file in the dataset")
     return _fetched("/".join(parts[:2]), parts[2])

@@ -23,7 +23,7 @@ from pipelines.card import render_card
 from pipelines.subsets import Subset, lineage_table, rejected_rows, rejected_table
 from usersim.conversation import conversation_schema
 from usersim.errors import InputError, WorldError
-from usersim.files import fingerprint, write_table, write_text
+from usersim.files import ROWS_AT_ONCE, fingerprint, write_table, write_text
 from usersim.neardup import clusters, near_duplicate_pairs
 from usersim.settings import Settings
 from usersim.shingling import Shingling
@@ -175,7 +175,35 @@ def curated_table(folder: Path) -> "pa.Table":
         )
     table = pa.concat_tables(tables)
     ids = table.column("id").to_pylist()
-    return table.take(sorted(range(len(ids)), key=lambda i: fingerprint(ids[i])))
+    return in_order(table, sorted(range(len(ids)), key=lambda i: fingerprint(ids[i])))
+
+
+def in_order(table: "pa.Table", rows: Sequence[int]) -> "pa.Table":
+    """The rows at these places, in their order.
+
+    `Table.take` lays all texts end to end first, and Arrow's `string` counts bytes in 32 bits: with
+    more than 2 GiB it fails. So do it on `large_string`, and go back in portions.
+    """
+    import pyarrow as pa
+
+    fields = [field.with_type(_large(field.type)) for field in table.schema]
+    wide = table.cast(pa.schema(fields)).combine_chunks()
+    starts = range(0, len(rows), ROWS_AT_ONCE)
+    portions = [wide.take(rows[start : start + ROWS_AT_ONCE]) for start in starts]
+    return pa.concat_tables([portion.cast(table.schema) for portion in portions])
+
+
+def _large(kind: "pa.DataType") -> "pa.DataType":
+    """The type with 64-bit offsets wherever it holds text or lists."""
+    import pyarrow as pa
+
+    if pa.types.is_string(kind):
+        return pa.large_string()
+    if pa.types.is_list(kind):
+        return pa.large_list(_large(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_large(field.type)) for field in kind])
+    return kind
 
 
 def _opener(messages: Sequence[dict[str, str]]) -> str:
@@ -183,11 +211,12 @@ def _opener(messages: Sequence[dict[str, str]]) -> str:
 
 
 def _split(table: "pa.Table", held_out: set[str]) -> dict[str, "pa.Table"]:
-    mask = [row_id in held_out for row_id in table.column("id").to_pylist()]
-    train = [i for i, is_test in enumerate(mask) if not is_test]
-    test = [i for i, is_test in enumerate(mask) if is_test]
-    splits = {"train": table.take(train)}
-    return splits | ({"test": table.take(test)} if test else {})
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_test = pa.array([row_id in held_out for row_id in table.column("id").to_pylist()])
+    splits = {"train": table.filter(pc.invert(is_test)), "test": table.filter(is_test)}
+    return {name: split for name, split in splits.items() if split.num_rows}
 
 
 def _write_shards(table: "pa.Table", folder: Path, split: str, max_bytes: int) -> None:

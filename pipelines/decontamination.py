@@ -13,7 +13,6 @@ Short questions say little: one of fewer than `min_words` words is counted and n
 most of a question's words that are not glue ("what is the ... of") must be in the turn.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,15 +83,14 @@ class Contamination:
 
     def statement(self) -> dict[str, Any]:
         """What was looked for, for metrics.json and the card."""
-        asked = Counter(name for name, _, _ in self._asked)
+        too_short = (
+            sum(len(words(q)) < self.settings.min_words for q in b.questions)
+            for b in self.benchmarks  # two files may have one name
+        )
         return {
             "benchmarks": [
-                {
-                    "name": b.name,
-                    "questions": len(b.questions),
-                    "too_short": len(b.questions) - asked[b.name],
-                }
-                for b in self.benchmarks
+                {"name": b.name, "questions": len(b.questions), "too_short": short}
+                for b, short in zip(self.benchmarks, too_short, strict=True)
             ],
             "ngram": self.settings.ngram,
             "max_edit_share": self.settings.max_edit_share,

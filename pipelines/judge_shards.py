@@ -134,13 +134,15 @@ class ShardJudging:
         return self._file("verdicts", ".parquet")
 
     def _print(self) -> str:
-        read = [self.path, self.path.parent.parent / MARKS]
+        models, known = self.settings.models, self.settings.decontamination.benchmarks
+        named = (models.quality, models.toxicity, *known)
+        read = [self.path, self.path.parent.parent / MARKS, *(Path(name) for name in named if name)]
         read += (
             [self.people / f"{name}.parquet" for name in ("train", "test")] if self.people else []
         )
         seen = [(p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else None for p in read]
         settings = self.settings.model_dump(mode="json")
-        return fingerprint(["judged 2", settings, str(self.path), seen, self.num_scores])
+        return fingerprint(["judged 3", settings, str(self.path), seen, self.num_scores])
 
     def _judged(self) -> Counter[str]:
         import pyarrow as pa

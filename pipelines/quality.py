@@ -43,4 +43,6 @@ def _rejected_answers(path: Path) -> Iterator[str]:
     for row in read_rows(path):
         if row["stage"] == "filters":
             messages = json.loads(row["record"]).get("messages") or []
-            yield from (m["content"] for m in messages if m["role"] == "assistant")
+            # A record that was rejected as no conversation may hold anything.
+            said = (m for m in messages if isinstance(m, dict) and m.get("role") == "assistant")
+            yield from (m["content"] for m in said if isinstance(m.get("content"), str))

@@ -191,7 +191,20 @@ def read_footer(path: Path, key: str) -> str | None:
 
 def read_conversations(path: Path) -> list[Conversation]:
     """The conversations of a Parquet file. Raises InputError when it is missing or not ours."""
-    return [Conversation.from_row(row) for row in read_rows(path)]
+    return [_conversation(path, number, row) for number, row in enumerate(read_rows(path))]
+
+
+def _conversation(path: Path, number: int, row: dict[str, Any]) -> Conversation:
+    if missing := {"id", "messages"} - row.keys():
+        columns = " and no ".join(sorted(missing))
+        raise InputError(f"{path} holds no conversations of ours: it has no column {columns}")
+    if not isinstance(row["id"], str):
+        raise InputError(f"{path}, row {number}: the id {row['id']!r} is no text", "missing_id")
+    try:
+        return Conversation.from_row(row)
+    except InputError as error:
+        message, *reason = error.args
+        raise InputError(f"{path}, row {number}: {message}", *reason) from error
 
 
 def is_ours(path: Path) -> bool:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipelines.benchmark_sets import HUB, WEB, benchmark
+from pipelines.decontamination import Contamination, DecontaminationSettings
 from usersim.errors import InputError, WorldError
 
 
@@ -142,3 +143,27 @@ def test_a_csv_that_cannot_be_read_is_told(tmp_path):
     path.write_text("question\n" + "why " * 50_000)
     with pytest.raises(InputError, match="as CSV: field larger"):
         benchmark(str(path))
+
+
+def test_files_of_one_name_are_counted_apart(tmp_path):
+    """Most datasets call theirs test.jsonl."""
+    sets = []
+    for name, question in (("long", "How tall is the tower of the old church?"), ("short", "Why?")):
+        path = tmp_path / name / "test.jsonl"
+        path.parent.mkdir()
+        path.write_text(json.dumps({"question": question}) + "\n")
+        sets.append(benchmark(str(path)))
+    told = Contamination(sets, DecontaminationSettings()).statement()["benchmarks"]
+    assert told == [
+        {"name": "test.jsonl", "questions": 1, "too_short": 0},
+        {"name": "test.jsonl", "questions": 1, "too_short": 1},
+    ]
+
+
+def test_a_file_of_the_hub_is_called_by_its_dataset(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    path = tmp_path / "test-00000-of-00001.jsonl"
+    path.write_text('{"question": "How tall is it?"}\n')
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(path))
+    assert benchmark("hub:some/maths/main/test.jsonl").name == "some/maths/main/test.jsonl"

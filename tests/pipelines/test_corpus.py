@@ -5,9 +5,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.corpus import CorpusSettings, build_corpus, test_ids, whole_folder
+from pipelines.corpus import CorpusSettings, build_corpus, in_order, test_ids, whole_folder
 from pipelines.fidelity_rows import surface_rows
-from usersim.conversation import Conversation, Message, Rejection
+from usersim.conversation import Conversation, Message, Rejection, conversation_schema
 from usersim.errors import InputError, WorldError
 from usersim.files import write_conversations, write_rejections
 
@@ -292,3 +292,30 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path):
         broken()
     assert names_in(tmp_path) == ["data"]
     assert names_in(tmp_path / "data") == ["one"]
+
+
+@given(st.permutations(range(9)), st.integers(1, 9))
+def test_rows_are_put_in_order_whatever_the_shards_and_portions(order, at_once):
+    import pyarrow as pa
+
+    rows = [conversation(i).to_row() | {"seed": None if i == 3 else i} for i in range(9)]
+    shards = [pa.Table.from_pylist(rows[i : i + 4], conversation_schema()) for i in (0, 4, 8)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pipelines.corpus.ROWS_AT_ONCE", at_once)
+        found = in_order(pa.concat_tables(shards), order)
+    assert found.schema.equals(conversation_schema(), check_metadata=True)
+    assert found.to_pylist() == [rows[i] for i in order]
+
+
+@pytest.mark.slow
+def test_a_corpus_may_hold_more_text_than_32_bits_count():
+    """280 times the same eight megabytes; `Table.take` says: offset overflow."""
+    import pyarrow as pa
+
+    schema = conversation_schema()
+    rows = [conversation(i, "x" * 2**18).to_row() for i in range(32)]
+    table = pa.concat_tables([pa.Table.from_pylist(rows, schema)] * 280)
+    with pytest.raises(pa.ArrowInvalid, match="offset overflow"):
+        table.take([0])
+    found = in_order(table, [table.num_rows - 1, 0, 33])
+    assert found.column("id").to_pylist() == ["c031", "c000", "c001"]

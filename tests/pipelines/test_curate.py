@@ -360,3 +360,18 @@ def test_what_other_settings_or_rows_left_is_not_taken_up(three_shards, monkeypa
     judged.clear()
     told_of(folder, chosen=CurateSettings(marks=False))
     assert judged == [2, 4, 4]
+
+
+def test_shards_judged_by_another_content_of_a_named_file_are_judged_again(
+    three_shards, monkeypatch
+):
+    folder, benchmark = three_shards / "broken", three_shards / "own.txt"
+    benchmark.write_text("How tall is the tower of the old church?\n")
+    chosen = CurateSettings.model_validate({"decontamination": {"benchmarks": [str(benchmark)]}})
+    with pytest.raises(KeyboardInterrupt):
+        told_of(folder, interrupted_after(2), chosen)
+    benchmark.write_text("How many bridges does the long river have?\n")
+    judged, judge = [], Judge.judge
+    monkeypatch.setattr(Judge, "judge", lambda self, cs: judged.append(len(cs)) or judge(self, cs))
+    told_of(folder, chosen=chosen)
+    assert judged == [4, 4, 4]

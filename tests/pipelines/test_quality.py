@@ -49,7 +49,9 @@ def test_the_model_of_answers_learns_from_what_was_rejected(run):
     write_conversations(run / "curated" / "part-00000.parquet", list(map(robot, range(120))))
     bad = [Rejection.of(c, "filters", "refusal") for c in talks("rejected", 300, 3)]
     twice = [Rejection.of(robot(i), "near-duplicates", "same_opener") for i in range(5)]
-    write_rejections(run / "rejected" / "curate.parquet", bad + twice)
+    spoilt = '{"messages": [null, {"role": "assistant", "content": null}]}'
+    none = [Rejection("x", "filters", "malformed_message", "", spoilt)]
+    write_rejections(run / "rejected" / "curate.parquet", bad + twice + none)
     with pytest.raises(InputError, match="different texts of the rarer kind"):
         train_quality(run, "answers", run / "answers.bin")  # four different answers
     with pytest.raises(InputError, match="one of users, answers"):

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -83,3 +84,22 @@ def test_no_rows_make_an_empty_file_and_a_failed_footer_none(tmp_path):
     with pytest.raises(ValueError, match="no"):
         files.write_rows(tmp_path / "x.parquet", rejection_schema(), [], refused)
     assert [path.name for path in tmp_path.iterdir()] == ["empty.parquet"]
+
+
+TALK = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello."}]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"text": "hi"}, "no column id and no messages"),
+        ({"messages": TALK}, "no column id$"),
+        ({"id": 7, "messages": TALK}, "row 0: the id 7 is no text"),
+        ({"id": "a", "messages": ["hi"]}, "row 0: a message needs"),
+        ({"id": "a", "messages": TALK[1:]}, "row 0: turn 0: assistant speaks"),
+    ],
+)
+def test_a_dataset_that_is_not_ours_is_refused_with_its_path(tmp_path, row, said):
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "theirs.parquet")
+    with pytest.raises(InputError, match=f"theirs.parquet.* {said}"):
+        read_conversations(tmp_path / "theirs.parquet")
