@@ -73,6 +73,11 @@ class Alike:
     pairs: "NDArray[np.int64]"
     jaccard: "NDArray[np.float64]"
 
+    def reaching(self, threshold: float) -> "NDArray[np.int64]":
+        """The pairs that are at least this similar."""
+        found: NDArray[np.int64] = self.pairs[self.jaccard >= threshold]
+        return found
+
     def to_pairs(self) -> list[Pair]:
         """The same, sorted."""
         rows = zip(self.pairs.tolist(), self.jaccard.tolist(), strict=True)
@@ -258,6 +263,21 @@ def clusters(n: int, pairs: Iterable[Pair]) -> list[list[int]]:
     for position in range(n):
         components.setdefault(root(position), []).append(position)
     return list(components.values())
+
+
+def components(n: int, pairs: "Sequence[NDArray[np.int64]]") -> list[list[int]]:
+    """`clusters` of pairs in arrays (rows x 2): a thousand near-duplicates are half a million."""
+    import numpy as np
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    left, right = np.concatenate([*pairs, np.empty((0, 2), dtype=np.int64)]).T
+    graph = coo_matrix((np.ones(len(left), dtype=bool), (left, right)), (n, n))
+    number, label = connected_components(graph, directed=False)
+    order = np.argsort(label, kind="stable")
+    starts = np.searchsorted(label[order], np.arange(1, number))
+    found = [members.tolist() for members in np.split(order, starts)] if n else []
+    return sorted(found)
 
 
 class LiveIndex(Generic[Key]):

@@ -17,7 +17,7 @@ from usersim.files import write_conversations, write_json, write_rejections
 from usersim.funnel import FunnelStage
 from usersim.language import MODEL_FILE, UNDETERMINED, Language, LanguageId
 from usersim.merging import merge
-from usersim.neardup import Pair, clusters, near_duplicate_pairs
+from usersim.neardup import Alike, Pair, alike, clusters, components
 from usersim.progress import Track, track
 from usersim.shingling import Shingling
 from usersim.sources import Draft, Source, SourceSettings
@@ -259,20 +259,20 @@ class Neighbours:
     """Near-duplicates among `conversations`, by what is compared; down to the loosest threshold."""
 
     conversations: list[Conversation]
-    pairs: dict[str, list[Pair]]
+    pairs: dict[str, Alike]
 
     def groups(self, threshold: float, *names: str) -> list[list[int]]:
         """Clusters of positions by the pairs of these names at or above a threshold."""
-        pairs = [pair for name in names for pair in self.pairs[name] if pair.jaccard >= threshold]
-        return clusters(len(self.conversations), pairs)
+        near = [self.pairs[name].reaching(threshold) for name in names]
+        return components(len(self.conversations), near)
 
 
 def _compare(settings: IngestSettings, conversations: list[Conversation]) -> Neighbours:
     """One comparison, at the loosest threshold, serves both the duplicates and the split."""
-    shingling, found = Shingling(settings.shingle_words), dict[str, list[Pair]]()
+    shingling, found = Shingling(settings.shingle_words), dict[str, Alike]()
     for name, view in _VIEWS.items():
         loosest = min(settings.thresholds[name], settings.split_threshold)
-        found[name] = near_duplicate_pairs([view(c) for c in conversations], loosest, shingling)
+        found[name] = alike([view(c) for c in conversations], loosest, shingling)
     return Neighbours(conversations, found)
 
 

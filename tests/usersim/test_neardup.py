@@ -13,6 +13,7 @@ from usersim.neardup import (
     Pair,
     candidate_pairs,
     clusters,
+    components,
     jaccard,
     near_duplicate_pairs,
     signatures,
@@ -136,6 +137,15 @@ def test_clusters_chain_and_keep_the_single_ones():
     pairs = [Pair(3, 4, 0.9), Pair(0, 3, 0.8)]
     assert clusters(5, pairs) == [[0, 3, 4], [1], [2]]
     assert clusters(0, []) == []
+
+
+@given(st.integers(0, 12), st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99))))
+def test_components_of_arrays_are_the_clusters_of_their_pairs(n, found):
+    pairs = sorted({(a % n, b % n) for a, b in found if a % n < b % n} if n else set())
+    array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    expected = clusters(n, [Pair(left, right, 1.0) for left, right in pairs])
+    assert components(n, [array]) == expected
+    assert components(n, [array[::2], array, array[1::2]]) == expected, "the same pair twice"
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.7, 0.8, 0.9])
