@@ -17,6 +17,7 @@ from usersim.files import fingerprint
 
 WHOLE_BYTES = 16 << 20  # a larger file is known by its size and by samples of it
 SAMPLES, SAMPLE_BYTES = 16, 1 << 20  # of a checkpoint of gigabytes: under a tenth of a second
+AGAINST = "curate.dedup.against"
 Contents = dict[str, dict[str, str]]
 """By the recipe's key: `stat` (names, sizes, times of change) and `content`, both hashes."""
 
@@ -29,13 +30,29 @@ def inputs_of(stage: Stage, recipe: Recipe, user_model: Path, likeness: Path) ->
     table = without(recipe.to_table(), stage.pace)
     named = {key: part_of(table, key) for key in stage.tables}
     named["models"] = {key: table["models"][key] for key in stage.models}
-    found = {key: Path(value).expanduser() for key, value in flat(named) if _is_path(value)}
+    values = [pair for key, value in flat(named) for pair in _each(key, value)]
+    found = {key: _meant(key, Path(v).expanduser()) for key, v in values if _is_path(v)}
     before = {needed.name for needed in recipe.after(stage)}
     if "train_user" in before:
         found["the run's UserGPT"] = user_model
     if "learn_likeness" in before:
         found["the run's likeness"] = likeness
     return {key: path for key, path in found.items() if path.exists()}
+
+
+def _each(key: str, value: object) -> Iterator[tuple[str, object]]:
+    """A value under its key; those of a list (benchmarks, say) one by one, numbered."""
+    if isinstance(value, list | tuple):
+        yield from ((f"{key}[{number}]", each) for number, each in enumerate(value))
+    else:
+        yield key, value
+
+
+def _meant(key: str, path: Path) -> Path:
+    """Where the content lies: a run or a corpus to deduplicate against is its conversations."""
+    if not key.startswith(AGAINST):
+        return path
+    return next((f for f in (path / "curated", path / "data") if f.is_dir()), path)
 
 
 def _is_path(value: object) -> bool:

@@ -146,3 +146,24 @@ def test_a_checkpoint_that_changed_under_its_name(tmp_path):
     done = replay(run.root, "0")
     assert done.verdict == "inputs changed"
     assert done.changed[0].startswith("models.assistant: ")
+
+
+def test_files_in_lists_and_the_runs_to_deduplicate_against_are_inputs_too(tmp_path):
+    benchmark, earlier = tmp_path / "own.jsonl", tmp_path / "january"
+    (earlier / "curated").mkdir(parents=True)
+    part, report = earlier / "curated" / "part-00000.parquet", earlier / "report.html"
+    for path in (benchmark, part, report):
+        path.write_text("a")
+    chosen = {"decontamination": {"benchmarks": ["mt-bench", str(benchmark)]},
+              "dedup": {"against": [str(earlier)]}}  # fmt: skip
+    asked = Recipe.checked({"curate": chosen}, "test")
+    paths = inputs_of(stage_named("curate"), asked, tmp_path / "none", tmp_path / "none")
+    then = identified(paths)
+    for path in (benchmark, part, report):  # the report is no conversation
+        path.write_text("b")
+        later(path)
+    told = changed(then, paths)
+    assert [line.partition(":")[0] for line in told] == [
+        "curate.decontamination.benchmarks[1]",
+        "curate.dedup.against[0]",
+    ]
