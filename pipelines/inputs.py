@@ -31,7 +31,7 @@ def inputs_of(stage: Stage, recipe: Recipe, user_model: Path, likeness: Path) ->
     named = {key: part_of(table, key) for key in stage.tables}
     named["models"] = {key: table["models"][key] for key in stage.models}
     values = [pair for key, value in flat(named) for pair in _each(key, value)]
-    found = {key: _meant(key, Path(v).expanduser()) for key, v in values if _is_path(v)}
+    found = {key: _meant(key, Path(str(v)).expanduser()) for key, v in values if _is_path(v)}
     before = {needed.name for needed in recipe.after(stage)}
     if "train_user" in before:
         found["the run's UserGPT"] = user_model

@@ -89,7 +89,7 @@ def render(view: RunView, surface: Context | None, surface_kept: Context | None)
         "character": character_part.part(view),
         "cost": sections.cost(view),
         "samples": sections.samples(view.kept or view.simulated),
-        "rejected": rejected_samples(view.rejected, REJECTED_SAMPLES),
+        "rejected": rejected_samples(view.rejected, REJECTED_SAMPLES, view.findings),
         "machine": view.table("machine"),
         "versions": view.table("versions"),
         "definitions": (surface or {}).get("definitions", {}),
@@ -244,12 +244,12 @@ def _openers(view: RunView) -> Context | None:
         "starts": [
             (title, len(side), frequent_openings(side)) for title, side in sides.items() if side
         ],
-        # People's own words stay out of a page that may be published; the three most frequent
-        # words of an opener are nobody's.
+        # People's own words stay out of a page that may be published, and what curation masked or
+        # threw away; the three most frequent words of an opener are nobody's.
         "samples": [
             c.opener[:SHOWN_OPENER_CHARACTERS]
             + ("\N{HORIZONTAL ELLIPSIS}" if len(c.opener) > SHOWN_OPENER_CHARACTERS else "")
-            for c in drawn(view.simulated, OPENER_SAMPLES)
+            for c in drawn(view.kept or view.simulated, OPENER_SAMPLES)
         ],
     }
 

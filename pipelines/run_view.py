@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.charts import Estimate
+from pipelines.subsets import findings_of, is_public
 from usersim.conversation import Conversation
 from usersim.errors import InputError
 from usersim.files import read_conversations, read_json, read_rows
@@ -52,6 +53,8 @@ class RunView:
     simulated: list[Conversation] = field(default_factory=list)
     kept: list[Conversation] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)
+    findings: dict[str, set[str]] = field(default_factory=dict)
+    """What the rules have against what was rejected, by id."""
     problems: list[str] = field(default_factory=list)
     """Files that are there but could not be read."""
     first_only: int = 0
@@ -66,6 +69,8 @@ class RunView:
         view.kept = view._conversations(sorted((root / "curated").glob("*.parquet")))
         for path in sorted((root / "rejected").glob("*.parquet")):
             view.rejected += view._read(path, read_rows) or []
+        if (root / "curated" / "verdicts").is_dir():
+            view.findings = view._read(root / "curated", findings_of) or {}
         return view
 
     @classmethod
@@ -174,14 +179,32 @@ def kept_sample(conversation: Conversation) -> Sample:
     return _sample(conversation.id, note, messages)
 
 
-def rejected_samples(rows: Sequence[Mapping[str, Any]], number: int) -> list[Sample]:
-    """Up to `number` rejected records, one a reason, the most frequent reasons first."""
+def rejected_samples(
+    rows: Sequence[Mapping[str, Any]], number: int, findings: Mapping[str, Iterable[str]]
+) -> list[Sample]:
+    """Up to `number` rejected records, one a reason, the most frequent reasons first.
+
+    They stand on a page that is published with the corpus: a text that may not be shown there, by
+    its reason or its `findings` (by id), is left out; of a reason one that may be is drawn first.
+    """
+
+    def shown(row: Mapping[str, Any]) -> bool:
+        return is_public(row, findings.get(str(row.get("id")), ()))
+
     by_reason: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_reason.setdefault(str(row.get("reason")), []).append(row)
     frequent = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
-    chosen = [min(group, key=lambda r: stable_hash(str(r.get("id")))) for _, group in frequent]
-    return [_rejected_sample(row) for row in chosen[:number]]
+    chosen = [
+        min(group, key=lambda r: (not shown(r), stable_hash(str(r.get("id")))))
+        for _, group in frequent[:number]
+    ]
+    return [_rejected_sample(row) if shown(row) else _withheld(row) for row in chosen]
+
+
+def _withheld(row: Mapping[str, Any]) -> Sample:
+    told = "Its text is left out: it must not be published, and this page may be."
+    return _sample(str(row.get("id")), str(row.get("reason")), [], told)
 
 
 def _rejected_sample(row: Mapping[str, Any]) -> Sample:

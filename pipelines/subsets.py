@@ -43,7 +43,7 @@ def rejected_table(rejected: Path, curated: Path) -> "pa.Table":
     """
     import pyarrow as pa
 
-    found = _findings(curated)
+    found = findings_of(curated)
     rows = [_public(row, found.get(str(row["id"]), ())) for row in rejected_rows(rejected)]
     rows.sort(key=lambda row: (row["id"], row["stage"]))
     text = pa.string()
@@ -59,11 +59,15 @@ def rejected_rows(rejected: Path) -> list[dict[str, Any]]:
     return [row for path in files if path.exists() for row in read_rows(path)]
 
 
+def is_public(row: Mapping[str, Any], findings: Iterable[str]) -> bool:
+    """Whether the text of a rejected row may go into the world; `findings` are all about it."""
+    messages = _record(str(row.get("record") or "")).get("messages")
+    return {str(row.get("reason")), *findings} <= PUBLIC and isinstance(messages, list)
+
+
 def _public(row: Mapping[str, Any], findings: Iterable[str]) -> dict[str, Any]:
-    record = _record(str(row.get("record") or ""))
-    messages = record.get("messages")
-    clean = {str(row["reason"]), *findings} <= PUBLIC and isinstance(messages, list)
-    shown = {"messages": messages, "detail": row["detail"]} if clean else {}
+    record, clean = _record(str(row.get("record") or "")), is_public(row, findings)
+    shown = {"messages": record["messages"], "detail": row["detail"]} if clean else {}
     same = {name: row[name] for name in ("id", "stage", "reason")}
     return same | shown | {"withheld": not clean} | {n: _text(record.get(n)) for n in ORIGIN}
 
@@ -114,12 +118,16 @@ def _verdicts(curated: Path) -> "pa.Table | None":
     return pa.concat_tables(tables, promote_options="default") if tables else None
 
 
-def _findings(curated: Path) -> dict[str, set[str]]:
-    """Every finding about the conversations of an id, deciding or not; two may have the same."""
+def findings_of(curated: Path) -> dict[str, set[str]]:
+    """Every finding about what curation dropped, deciding or not, by the id; two may have one.
+
+    Raises InputError when the verdicts cannot be read.
+    """
     verdicts = _verdicts(curated)
     if verdicts is None or "failed" not in verdicts.column_names:
         return {}
-    columns = (verdicts.column(name).to_pylist() for name in ("id", "failed"))
+    dropped = verdicts.filter(verdicts.column("dropped_for").is_valid())
+    columns = (dropped.column(name).to_pylist() for name in ("id", "failed"))
     found: dict[str, set[str]] = {}
     for row_id, failed in zip(*columns, strict=True):
         found.setdefault(row_id, set()).update(failed or ())

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from made_run import make_run, metrics, stage, talks
 
@@ -16,7 +17,14 @@ from pipelines.report import distance, figure, percent, write_report
 from pipelines.run_view import RunView
 from usersim.conversation import Message, Rejection
 from usersim.errors import InputError
-from usersim.files import read_json, write_conversations, write_json, write_rejections, write_text
+from usersim.files import (
+    read_json,
+    write_conversations,
+    write_json,
+    write_rejections,
+    write_table,
+    write_text,
+)
 
 XSS = [
     "<script>alert(1)</script>",
@@ -182,7 +190,8 @@ def put_everywhere(root: Path, evils: list[str]) -> None:
     for place in ("conversations/part-00000", "curated/part-00000", "people/test"):
         write_conversations(root / f"{place}.parquet", made)
     lost = [Rejection(everything, everything, everything, everything, everything)]
-    lost.append(Rejection.of(replace(made[0], messages=(Message("user", everything),)), "s", "r"))
+    gone = replace(made[0], messages=(Message("user", everything),))
+    lost.append(Rejection.of(gone, "s", "echo"))
     write_rejections(root / "rejected" / "curate.parquet", lost)
     told = metrics()
     told["user_model"]["base"] = told["assistant"]["base"] = everything
@@ -264,9 +273,35 @@ def test_unreadable_files_are_told_and_the_rest_is_shown(small) -> None:
 
 def test_half_a_surrogate_pair_in_a_record_does_not_stop_the_page(small) -> None:
     record = '{"messages": [{"role": "user", "content": "broken \\ud83d here"}]}'
-    lost = [Rejection("x", "filters", "odd", "", record)]
+    lost = [Rejection("x", "filters", "echo", "", record)]
     write_rejections(small / "rejected" / "curate.parquet", lost)
     assert "broken ? here" in rendered(small).text
+
+
+def test_what_must_not_be_published_stands_on_no_page_that_is(small) -> None:
+    """As in the subset `rejected`: a reason of its own, a finding beside, a person's mark."""
+    made = talks("gone", 4, 1, source="realchat")
+    secret, plain = "a neighbour called Ada", "that only echoes"
+    said = [replace(c, messages=(Message("user", f"{secret} {c.id}"),)) for c in made[:3]]
+    reasons = ["memorised", "refusal", "marked_bad"]
+    lost = [Rejection.of(c, "filters", r, secret) for c, r in zip(said, reasons, strict=True)]
+    harmless = replace(made[3], messages=(Message("user", plain),))
+    lost.append(Rejection.of(harmless, "filters", "echo"))
+    write_rejections(small / "rejected" / "curate.parquet", lost)
+    beside = ["memorised", "slur", "marked_bad"]
+    verdicts = [
+        {"id": c.id, "failed": [r], "dropped_for": r} for c, r in zip(said, beside, strict=True)
+    ]
+    schema = pa.schema([("id", pa.string()), ("failed", pa.list_(pa.string())),
+                        ("dropped_for", pa.string())])  # fmt: skip
+    folder = small / "curated" / "verdicts"
+    write_table(folder / "verdicts.parquet", pa.Table.from_pylist(verdicts, schema))
+    raw = replace(made[0], id="raw", messages=(Message("user", f"I am {secret}"),))
+    write_conversations(small / "conversations" / "part-00000.parquet", [raw])  # not as it is kept
+    text = rendered(small).text
+    assert plain in text
+    assert secret not in text
+    assert text.count("Its text is left out") == 3
 
 
 def test_a_page_of_the_first_conversations_only_says_so(small, monkeypatch) -> None:
@@ -327,7 +362,8 @@ def test_figures_of_no_number_are_dashes() -> None:
 
 
 def test_entities_are_escaped_once(small) -> None:
-    lost = [Rejection("x", "filters", "odd", "", "R&D <b>")]
+    record = '{"messages": [{"role": "user", "content": "R&D <b>"}]}'
+    lost = [Rejection("x", "filters", "echo", "", record)]
     write_rejections(small / "rejected" / "curate.parquet", lost)
     write_report(small)
     assert html.escape("R&D <b>") in (small / "report.html").read_text(encoding="utf-8")
