@@ -106,12 +106,14 @@ class Catalogue:
         return [str(_rows_of(Path(path))) for path in self.talks()]
 
     def shards(self) -> list[Shard]:
-        """The shards that are indexed."""
+        """The shards that are indexed; none while the index is being made, or made anew."""
         if not self.words.exists():
             return []
-        with closing(self._open(readonly=True)) as db:
+        # A refresh in another thread: the file is there and its tables are not, or it just went.
+        with suppress(sqlite3.OperationalError), closing(self._open(readonly=True)) as db:
             rows = db.execute("SELECT ordinal, path, rows FROM shard ORDER BY ordinal")
             return [Shard(n, self.run / path, count) for n, path, count in rows]
+        return []
 
     def state(self) -> tuple[Signature, ...]:
         """Changes whenever an answer could."""

@@ -123,6 +123,16 @@ def test_a_batch_that_was_broken_off_is_made_again(changing):
     assert changing.find(Wish()).total == 249
 
 
+def test_who_looks_while_the_index_is_begun_sees_none_and_no_error(changing):
+    """SQLite makes the file before its tables; pages asked for in between ended as errors."""
+    for path in changing.catalogue.folder.glob("text.sqlite*"):
+        path.unlink()
+    changing.catalogue.words.touch()
+    assert (changing.find(Wish()).total, changing.find(Wish(q="rent")).rows) == (0, [])
+    changing.catalogue.refresh()
+    assert changing.find(Wish()).total == 249
+
+
 def test_text_that_has_no_blanks_is_found_by_reading(changing):
     run = changing.catalogue.run
     from usersim.conversation import Conversation, Message
