@@ -63,8 +63,9 @@ def test_two_processes_learn_what_one_learns(tiny_checkpoint, lesson, tmp_path):
         tiny_checkpoint, rows, chat, two, 0, Checks(held_out, tmp_path / "work")
     )
     assert (shared.processes, alone.processes) == (2, 1)
-    assert replace(shared, seconds=0, cpu_seconds=0, losses=[], processes=1) == replace(
-        alone, seconds=0, cpu_seconds=0, losses=[], threads=shared.threads
+    measured = {"seconds": 0, "cpu_seconds": 0, "peak_gib": 0, "losses": []}
+    assert replace(shared, **measured, processes=1) == replace(
+        alone, **measured, threads=shared.threads
     )
     for (_, left), (_, right) in zip(alone.losses, shared.losses, strict=True):
         assert left == pytest.approx(right, rel=0.05)

@@ -11,6 +11,8 @@ import yaml
 from usersim.conversation import Rejection
 from usersim.errors import InputError
 from usersim.sources import LAYOUTS, ColumnMap, Draft, Source, SourceSettings, read_source
+from usersim.sources.draft import BadRecord
+from usersim.sources.layouts import read_record
 
 SAMPLES = Path(__file__).parents[1] / "data" / "sources"
 PAGE = Path(__file__).parents[2] / "docs" / "sources.md"
@@ -264,3 +266,15 @@ def test_only_the_first_records_are_read(tmp_path):
     source = Source(SourceSettings(source=str(path), max_records=4))
     assert [d.id[:4] for d in source] == ["a-0-", "a-1-", "a-2-", "a-3-"]
     assert [file.records for file in source.files] == [4]
+
+
+def test_content_in_parts_is_one_text_and_what_is_no_text_is_refused():
+    """As chat APIs log it. A picture is nothing that a user of text could have typed."""
+    parts = [{"type": "text", "text": "hello there"}, {"type": "text", "text": "how are you"}]
+    answer = {"role": "assistant", "content": [{"type": "text", "text": "Fine."}]}
+    _, reading = read_record({"messages": [{"role": "user", "content": parts}, answer]}, "auto")
+    assert [m.content for m in reading.messages] == ["hello there\nhow are you", "Fine."]
+    picture = [*parts, {"type": "image_url", "image_url": {"url": "x"}}]
+    with pytest.raises(BadRecord) as refused:
+        read_record({"messages": [{"role": "user", "content": picture}, answer]}, "auto")
+    assert refused.value.reason == "malformed_message"

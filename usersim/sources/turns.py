@@ -49,13 +49,22 @@ def spoken(
     found = []
     for row in rows:
         try:
-            found.append(said(role_of(row[speaker], roles), row[text]))
+            found.append(said(role_of(row[speaker], roles), _whole(row[text])))
         except KeyError as error:
             detail = f"a message has no {error}, but {names_in(row)}"
             raise BadRecord("malformed_message", detail) from error
         except TypeError as error:
             raise BadRecord("malformed_message", f"{type(error).__name__}: {error}") from error
     return tuple(found)
+
+
+def _whole(content: Any) -> Any:
+    """The text of content that comes in parts, as chat APIs have it, all of them texts."""
+    if not isinstance(content, list) or not content:
+        return content
+    found = [part.get("text") if isinstance(part, Mapping) else None for part in content]
+    texts = [text for text in found if isinstance(text, str)]
+    return "\n".join(texts) if len(texts) == len(content) else content
 
 
 def alternating(texts: Sequence[Any]) -> tuple[Message, ...]:
