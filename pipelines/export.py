@@ -77,8 +77,11 @@ def _shards(run: Path, split: str) -> list[Path]:
 def _check_place(run: Path, out: Path) -> None:
     if out.is_dir():
         raise InputError(f"{out} is a folder: name a file in it, --out {out / 'corpus.json'}")
-    if out.exists() and run.resolve() in out.resolve().parents:
+    around = out.resolve().parents
+    if out.exists() and run.resolve() in around:
         raise InputError(f"{out} is a file of the run itself: name another with --out")
+    if (run / "corpus").resolve() in around:  # it would be read and published as part of that
+        raise InputError(f"{out} would lie in the corpus itself: name another folder with --out")
 
 
 def _rows(shards: Iterable[Path]) -> Iterator[Conversation]:

@@ -162,6 +162,9 @@ class TestRefused:
         shard = next((run / "corpus" / "data").iterdir())
         before = shard.read_bytes()
         assert "of the run itself" in self.refused(run, "--format", "parquet", "--out", shard)
+        beside = shard.with_name("train-mine.parquet")  # the next export would read it as a shard
+        assert "in the corpus itself" in self.refused(run, "--format", "parquet", "--out", beside)
+        assert not beside.exists()
         assert shard.read_bytes() == before
 
     def test_a_broken_shard_leaves_the_earlier_file(self, run, tmp_path):
