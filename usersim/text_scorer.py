@@ -5,6 +5,7 @@ One thread and a fixed seed: the same texts give the same model, byte for byte. 
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from usersim.errors import InputError
@@ -71,12 +72,13 @@ def train_scorer(good: Iterable[str], bad: Iterable[str], out: Path) -> dict[str
     ]
     held = [row for row in rows if stable_hash(row[0], salt=1) % HELD_OUT == 0]
     learned = [row for row in rows if stable_hash(row[0], salt=1) % HELD_OUT]
-    with whole_file(out.with_suffix(".txt")) as path:
+    # Not beside `out`: whatever stands there under a name of its kind is somebody's.
+    with TemporaryDirectory(prefix="realchat-") as folder:
+        path = Path(folder) / "learned.txt"
         path.write_text("".join(f"{LABEL}{n} {_line(t)}\n" for t, n in learned), encoding="utf-8")
         model = fasttext.train_supervised(str(path), thread=1, seed=1, verbose=0, **_TRAINING)
     with whole_file(out) as path:
         model.save_model(str(path))
-    out.with_suffix(".txt").unlink()
     return {GOOD: size, BAD: size} | _held_out(TextScorer(out), held)
 
 

@@ -40,3 +40,15 @@ def test_too_few_texts_and_strange_files_are_refused(tmp_path):
     train_scorer(texts(GARDEN), texts(ENGINE), tmp_path / "a.bin")
     with pytest.raises(InputError, match="no label 'toxic'; it has"):
         TextScorer(tmp_path / "a.bin", "toxic")
+
+
+def test_training_touches_no_file_but_its_own(tmp_path):
+    """It wrote the texts to `quality.txt` beside `quality.bin`, and removed that afterwards."""
+    (tmp_path / "quality.txt").write_text("notes of mine")
+    good = [f"how do i mend thing number {n}" for n in range(120)]
+    bad = [f"As requested, kindly elaborate upon item {n}." for n in range(120)]
+    train_scorer(good, bad, tmp_path / "quality.bin")
+    assert (tmp_path / "quality.txt").read_text() == "notes of mine"
+    train_scorer(good, bad, tmp_path / "model.txt")
+    assert (tmp_path / "model.txt").read_bytes() == (tmp_path / "quality.bin").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.txt", "quality.bin", "quality.txt"]
