@@ -203,7 +203,8 @@ def row_ledger(files: Sequence[Path]) -> list[Entry]:
 
 def released_card(text: str, repo: str, given: Permission) -> str:
     """The corpus' card with the repository's name and the license that the release goes under."""
-    _, front, body = text.split("---\n", 2)
+    # At the beginning of a line: a corpus' name may end in dashes.
+    _, front, body = re.split(r"^---\n", text, maxsplit=2, flags=re.MULTILINE)
     table: dict[str, Any] = yaml.safe_load(front)
     table = {"license": given.license} | {k: v for k, v in table.items() if k != "license"}
     table.pop("license_name", None)

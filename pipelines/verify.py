@@ -227,7 +227,8 @@ def _card(path: Path, counted: Mapping[str, Any], funnel: list[dict[str, Any]]) 
     """The counts that the dataset card tells, in its metadata, its first lines and its tables."""
     check = Check("card", path.name)
     try:
-        _, front, body = path.read_text(encoding="utf-8").split("---\n", 2)
+        text = path.read_text(encoding="utf-8")
+        _, front, body = re.split(r"^---\n", text, maxsplit=2, flags=re.MULTILINE)
         metadata = yaml.safe_load(front)
     except (OSError, ValueError, yaml.YAMLError) as error:
         check.problems.append(f"cannot be read: {error}")

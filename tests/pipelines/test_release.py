@@ -8,7 +8,15 @@ import pytest
 import yaml
 from small_run import make_run
 
-from pipelines.release import CARD, MANIFEST, PLACEHOLDER, REPORT, make_release, of_text
+from pipelines.release import (
+    CARD,
+    MANIFEST,
+    PLACEHOLDER,
+    REPORT,
+    make_release,
+    of_text,
+    released_card,
+)
 from pipelines.run_folder import RunFolder
 from usersim.errors import InputError
 
@@ -58,6 +66,16 @@ def test_the_card_names_the_repository_and_the_license_of_the_rows(tmp_path):
     assert PLACEHOLDER not in card
     assert card.count("The corpus is published under: **cc-by-4.0**.") == 1
     assert "Whoever publishes it" not in card
+
+
+def test_a_corpus_whose_name_ends_in_dashes_keeps_the_metadata_of_its_card(tmp_path):
+    run = make_run(tmp_path / "small")
+    front, body = front_matter((run.corpus / CARD).read_text()), "\n# Talks\n"
+    named = yaml.safe_dump(front | {"pretty_name": "Talks ---"}, sort_keys=False)
+    given = make_release(run, "corpus", REPO).permission
+    found = released_card(f"---\n{named}---\n{body}", REPO, given)
+    assert found.endswith(body)
+    assert yaml.safe_load(found.partition("\n---\n")[0])["configs"] == front["configs"]
 
 
 def test_a_statement_about_licenses_goes_into_the_card_and_the_manifest(tmp_path):
