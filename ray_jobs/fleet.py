@@ -91,7 +91,14 @@ class Totals:
 
 
 class Lost(Exception):
-    """No error: a worker is gone, its shards are for others; carries why."""
+    """No error: a worker is gone, its shards are for others; carries why.
+
+    `of_engine`: because its engine died, and the next can find out whose turn engines die of.
+    """
+
+    def __init__(self, why: str, of_engine: bool = False) -> None:
+        super().__init__(why)
+        self.of_engine = of_engine
 
 
 class Fleet:
@@ -161,14 +168,15 @@ class Fleet:
 
     async def _keep(self, place: int) -> None:
         """One worker after the other in one place, until nothing is left to do."""
-        losses = 0
+        losses, careful = 0, False
         while not self._leases.over.is_set() and losses < LOSSES_IN_A_ROW:
             self._lives[place] += 1
             name = f"worker-{place}.{self._lives[place]}"
             try:
-                await self._serve(place, name, careful=losses > 0)
+                await self._serve(place, name, careful=careful)
             except Lost as error:
                 losses = 0 if self._did_something(name) else losses + 1
+                careful = error.of_engine and losses > 0
                 self._lost += 1
                 self._lost_last = f"{name}: {error}"
                 log.warning("%s is lost (%s); its shards go to others", name, error)
@@ -348,7 +356,7 @@ async def _answer(reference: Awaitable[Answer]) -> Answer:
     except RayTaskError as error:
         cause = error.cause
         if isinstance(cause, WorldError | EngineDead):
-            raise Lost(str(cause)) from error
+            raise Lost(str(cause), of_engine=isinstance(cause, EngineDead)) from error
         if isinstance(cause, RealchatError):
             raise cause from error
         raise

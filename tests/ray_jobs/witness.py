@@ -32,6 +32,9 @@ class Witness:
         self.calls = 0
 
     async def complete(self, messages, sampling):
+        talks = talkative(self.rounds, self.model)
+        if sampling.seed is None:  # nobody's turn: a worker sees whether its engine answers at all
+            return await talks.complete(messages, sampling)
         self.calls += 1
         with (self.trace / f"{os.getpid()}.seeds").open("a") as file:
             file.write(f"{sampling.seed}\n")
@@ -43,7 +46,7 @@ class Witness:
         if self.dead:
             raise EngineDead("scripted: dead")
         await asyncio.sleep(self.turn_s)
-        return await talkative(self.rounds, self.model).complete(messages, sampling)
+        return await talks.complete(messages, sampling)
 
     def _is_first(self):
         try:
